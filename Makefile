@@ -1,0 +1,36 @@
+# `make demo`: install what segmenting needs and segment a synthetic CT.  `make test`: install everything and run the tests.
+# `make bench`: speed and memory on this machine.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: demo test bench lint clean
+
+$(VENV)/.segmenting: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.developing: $(VENV)/.segmenting
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/.segmenting
+	$(BIN)/spineseg phantom $(DEMO)/case --seed 7 --format dicom --overwrite
+	$(BIN)/spineseg segment $(DEMO)/case/dicom --reference $(DEMO)/case/mask.nii.gz --overwrite \
+	  --output $(DEMO)/spine.seg.nrrd --metrics $(DEMO)/metrics.json --picture $(DEMO)/overview.png
+
+test: $(VENV)/.developing
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.developing
+	$(BIN)/python -m Testing.Benchmarks.run
+
+lint: $(VENV)/.developing
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) $(DEMO)

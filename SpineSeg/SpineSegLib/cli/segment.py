@@ -1,0 +1,232 @@
+"""`spineseg segment`: a CT to a segmentation, and how well it agrees with a reference."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from SpineSegLib.engine.metrics import Comparison
+    from SpineSegLib.engine.volume import Volume
+
+EPILOG = """\
+The ending of OUT decides what is written:
+  .seg.nrrd               segmentation for 3D Slicer, with names, colours and terminology
+  .nii.gz .nii .nrrd .mha label map on the grid of the CT (1 vertebrae, 2 sacrum)
+  .dcm                    DICOM SEG that refers to the CT's series (the CT must be DICOM)
+Without -o the result is <name of the CT>.seg.nrrd in the current folder, numbered if that exists. A file that
+exists is replaced only with --overwrite.
+
+examples:
+  spineseg segment chest.nii.gz
+  spineseg segment dicom/ --series 4 -o chest.dcm
+  spineseg segment chest.nii.gz --reference manual.seg.nrrd --picture chest.png --metrics chest.json
+"""
+ROWS = (
+    ("dice", "Dice", ""),
+    ("sensitivity", "Sensitivity", ""),
+    ("precision", "Precision", ""),
+    ("f1", "F1", ""),
+    ("jaccard", "Jaccard", ""),
+    ("specificity", "Specificity", ""),
+    ("volume_ml", "Volume", "ml"),
+    ("reference_volume_ml", "Reference volume", "ml"),
+)
+
+
+def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "segment",
+        parents=[common],
+        help="segment the spine in a CT",
+        description="Segment the spine in a CT, slice by slice.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "ct", metavar="CT", type=Path, help="DICOM folder, or .nii .nii.gz .nrrd .nhdr .mha .mhd file in HU"
+    )
+    parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="file to write the segmentation to, see below")
+    parser.add_argument(
+        "--model", metavar="NAME|FILE", help="model to use, see `spineseg models list` (default: default)"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute (default: auto)"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("openvino", "tensorflow", "torch"),
+        help="what to compute with (default: the fastest one installed)",
+    )
+    parser.add_argument(
+        "--reference", metavar="MASK", type=Path, help="manual segmentation to compare with, any label counts"
+    )
+    parser.add_argument("--series", metavar="S", help="number, UID or description of the series in a folder of several")
+    parser.add_argument(
+        "--no-postprocess", action="store_true", help="keep small islands, holes and patches as they are"
+    )
+    parser.add_argument("--picture", metavar="PNG", type=Path, help="also draw slices with outlines into this file")
+    parser.add_argument("--metrics", metavar="FILE", type=Path, help="also write what --json prints into this file")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command with parsed options; see `add_parser`."""
+    start = time.monotonic()
+    silent = options.json or options.quiet
+    from SpineSegLib.cli import console
+    from SpineSegLib.engine.model_catalogue import resolve_model
+    from SpineSegLib.engine.model_file import read_info
+
+    # cheap checks come before the work: a wrong model, CT or mask is known at once
+    model = resolve_model(options.model)
+    read_info(model)
+    output = _check_outputs(options, model)
+    import SimpleITK as sitk
+
+    from SpineSegLib.engine.metrics import on_grid_of
+    from SpineSegLib.engine.reading import read_labelmap, read_volume
+    from SpineSegLib.engine.writing import check_output, write_segmentation
+
+    if not options.debug:
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    volume = read_volume(options.ct, options.series)
+    check_output(output, volume)
+    reference, notes = None, volume.notes
+    if options.reference is not None:
+        reference, resampled = on_grid_of(volume.image, read_labelmap(options.reference))
+        notes += resampled
+
+    if not silent:
+        console.note(f"{volume.name}: {' x '.join(str(n) for n in volume.image.GetSize())} voxels")
+    with console.quiet_libraries(options.debug):
+        from SpineSegLib.engine.network import Network
+        from SpineSegLib.engine.segmenter import Segmentation
+
+        network = Network(model, device=options.device, backend=options.backend)
+    segmentation = Segmentation(volume, network)
+    if not silent:
+        console.note(
+            f"Model {network.info.name} {network.info.version}, {network.backend} on the {network.device.upper()}"
+        )
+    computing = time.monotonic()
+    with console.progress("Segmenting", len(segmentation), "slices", silent) as update:
+        for finished in segmentation:
+            update(finished.index + 1)
+    per_slice = (time.monotonic() - computing) / len(segmentation)
+    labelmap = segmentation.labelmap(postprocess=not options.no_postprocess)
+
+    comparison = _compare(labelmap, reference, segmentation.segments)
+    write_segmentation(labelmap, segmentation.segments, output, volume)
+    if options.picture is not None:
+        _draw(options.picture, volume, labelmap, reference, comparison)
+    result = {
+        "output": str(output),
+        "model": f"{network.info.name} {network.info.version}",
+        "backend": network.backend,
+        "device": network.device,
+        "slices": len(segmentation),
+        "seconds": round(time.monotonic() - start, 3),
+        "seconds_per_slice": round(per_slice, 4),
+        "peak_memory_mb": _peak_memory(),
+        "notes": [*notes, *(comparison.notes if comparison else ())],
+        "compared": list(comparison.compared) if comparison else [],
+        "metrics": _metrics(labelmap, comparison),
+    }
+    if options.metrics is not None:
+        _write_text(options.metrics, console.as_json(result) + "\n")
+    if options.json:
+        console.print_json(result)
+    else:
+        _report(result, options)
+    return 0
+
+
+def _check_outputs(options: argparse.Namespace, model: Path) -> Path:
+    """Everything that can be known about the outputs before the work; returns where the segmentation goes."""
+    from SpineSegLib.cli.outputs import check_new_file, free_name
+    from SpineSegLib.engine.errors import InputError, OutputError
+    from SpineSegLib.engine.reading import volume_ending
+    from SpineSegLib.engine.writing import check_output
+
+    if not options.ct.exists():
+        raise InputError(f"{options.ct} does not exist; check the path.")
+    output = options.output
+    if output is None:
+        name = options.ct.resolve().name
+        output = free_name(Path.cwd(), name.removesuffix(volume_ending(Path(name)) or ""), ".seg.nrrd")
+    if options.picture is not None and options.picture.suffix.lower() != ".png":
+        raise OutputError(f"The picture {options.picture} must end in .png; choose such a name.")
+    inputs = [path for path in (options.ct, options.reference, model) if path is not None]
+    files = [path for path in (output, options.picture, options.metrics) if path is not None]
+    for n, path in enumerate(files):
+        check_new_file(path, [*inputs, *files[:n]], options.overwrite)
+    check_output(output)
+    return output
+
+
+def _compare(labelmap: sitk.Image, reference: sitk.Image | None, segments: tuple) -> Comparison | None:
+    if reference is None:
+        return None
+    from SpineSegLib.engine.metrics import compare
+
+    return compare(labelmap, reference, {segment.key: segment.label for segment in segments})
+
+
+def _metrics(labelmap: sitk.Image, comparison: Comparison | None) -> dict[str, Any]:
+    from SpineSegLib.engine.metrics import volume_ml
+
+    return {"volume_ml": volume_ml(labelmap)} if comparison is None else comparison.metrics
+
+
+def _peak_memory() -> float | None:
+    from SpineSegLib.cli.measure import peak_memory_mb
+
+    peak = peak_memory_mb()
+    return None if peak is None else round(peak, 1)
+
+
+def _draw(
+    path: Path, volume: Volume, labelmap: sitk.Image, reference: sitk.Image | None, comparison: Comparison | None
+) -> None:
+    from SpineSegLib.engine.overview import draw_overview
+    from SpineSegLib.engine.writing import atomic_output
+
+    dice = comparison.metrics["dice"] if comparison else None
+    with atomic_output(path) as temporary:
+        draw_overview(temporary, volume.image, labelmap, reference, "" if dice is None else f"Dice {dice:.3f}")
+
+
+def _write_text(path: Path, text: str) -> None:
+    from SpineSegLib.engine.writing import atomic_output
+
+    with atomic_output(path) as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+
+
+def _report(result: dict[str, Any], options: argparse.Namespace) -> None:
+    from SpineSegLib.cli import console
+
+    values = result["metrics"]
+    rows = []
+    for key, name, unit in ROWS:
+        if key in values:
+            value = values[key]
+            shown = "undefined" if value is None else f"{value:.1f} {unit}" if unit else f"{value:.4f}"
+            rows.append((name, shown))
+    title = "Compared: " + " and ".join(result["compared"]) if result["compared"] else "Segmentation"
+    console.print_table(title, ("Metric", "Value"), rows, right=(1,))
+    for note in result["notes"]:
+        console.say(f"Note: {note[:1].upper()}{note[1:]}")
+    for what, path in (("Segmentation", result["output"]), ("Picture", options.picture), ("Metrics", options.metrics)):
+        if path is not None:
+            console.say(f"{what}: {path}")
+    memory = "" if result["peak_memory_mb"] is None else f", {result['peak_memory_mb'] / 1000:.1f} GB at most"
+    console.say(f"{result['slices']} slices in {result['seconds']:.1f} s{memory}")

@@ -1,0 +1,197 @@
+"""`spineseg train`: weights from CT and masks, from scratch or from an earlier model."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from SpineSegLib.engine.training import Progress, TrainingSettings
+    from SpineSegLib.engine.unet import Preset
+
+EPILOG = """\
+DATASET holds one folder per case with the CT (ct.nii.gz, .nrrd, .mha ..., or a DICOM series in dicom/) and its mask
+(mask.nii.gz ..., 1 vertebrae, 2 sacrum) on the same grid. Cases of one patient belong together: a file case.json with
+{"patient": "any name"} in each of their folders says so; otherwise every folder is a patient. Part of the patients
+are held out for validation, unless --validation names a folder of others.
+
+Work in progress lies in <MODEL>.training beside the model. A training that was stopped, by Ctrl-C or by a power cut,
+goes on from its last epoch when the same command is given again. The learning curve is drawn there too.
+
+With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it, as they
+were for the model that ships with SpineSeg (see its model card).
+
+examples:
+  spineseg phantom cases --count 20
+  spineseg train cases --out my.weights.h5
+  spineseg train corrected --out better.weights.h5 --from default --epochs 10
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "train",
+        parents=[common],
+        help="train a model on CT and masks",
+        description="Train a model on CT and masks, from scratch or from an earlier model. Needs TensorFlow or torch.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("dataset", metavar="DATASET", type=Path, help="folder of cases to train on, see below")
+    parser.add_argument("--out", metavar="MODEL", type=Path, required=True, help="file to write, ending in .weights.h5")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--from", dest="start", metavar="MODEL", help="model to go on from (default: from scratch)")
+    start.add_argument(
+        "--preset",
+        choices=("default", "kim2020"),
+        default="default",
+        help="network to train from scratch (default: default)",
+    )
+    parser.add_argument("--recipe", choices=("default",), help="render the training scans from label maps in DATASET")
+    parser.add_argument("--validation", metavar="FOLDER", type=Path, help="folder of cases to validate on")
+    parser.add_argument("--epochs", metavar="N", type=int, help="epochs at most (default: 34, from a model 10)")
+    parser.add_argument("--steps", metavar="N", type=int, default=200, help="batches per epoch (default: 200)")
+    parser.add_argument("--batch", metavar="N", type=int, default=16, help="patches per batch (default: 16)")
+    parser.add_argument("--patch", metavar="N", type=int, default=160, help="pixels of a patch's side (default: 160)")
+    parser.add_argument(
+        "--learning-rate", metavar="X", type=float, help="highest learning rate (default: 0.002, from a model 0.0003)"
+    )
+    parser.add_argument(
+        "--patience", metavar="N", type=int, default=12, help="stop after so many epochs without a gain (default: 12)"
+    )
+    parser.add_argument(
+        "--seed", metavar="S", type=int, default=0, help="seed of everything that is drawn (default: 0)"
+    )
+    parser.add_argument("--name", help="name of the model (default: the file's)")
+    parser.add_argument("--licence", metavar="TEXT", default="", help="licence to store with the weights")
+    parser.add_argument(
+        "--description", metavar="TEXT", default="", help="what the model was trained on, for the model list"
+    )
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute (default: auto)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    parser.set_defaults(run=run, error=parser.error)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command with parsed options; see `add_parser`."""
+    from SpineSegLib.cli import console
+    from SpineSegLib.engine.model_file import ENDING, NAME
+
+    name = options.name or options.out.name.removesuffix(ENDING)
+    if not options.out.name.endswith(ENDING):
+        options.error(f"--out must end in {ENDING}")
+    if not NAME.fullmatch(name):
+        options.error("the name must be 1 to 64 letters, digits, spaces or . _ + -; give another --name")
+    if min(options.steps, options.batch, options.patch, options.patience, options.epochs or 1) < 1:
+        options.error("--epochs, --steps, --batch, --patch and --patience must be at least 1")
+    start = _start(options)
+    settings = _settings(options)
+
+    from SpineSegLib.engine.backends import activate, choose_backend
+
+    choice = choose_backend(options.device, purpose="train")
+    activate(choice)
+    show = _Display(silent=options.json or options.quiet)
+    began = time.monotonic()
+    dataset, validation = options.dataset, options.validation
+    if options.recipe:
+        from SpineSegLib.engine.synthetic.recipe import render_recipe
+
+        rendered = options.out.with_name(name + ".rendered")
+        dataset, validation = render_recipe(dataset, rendered, progress=show.rendered)
+    with console.quiet_libraries(options.debug):
+        from SpineSegLib.engine.training import train
+    result = train(
+        dataset,
+        options.out,
+        start,
+        settings,
+        name,
+        validation=validation,
+        licence=options.licence,
+        description=options.description,
+        report=show,
+    )
+    if options.json:
+        console.print_json(
+            {
+                "model": str(result.model),
+                "name": result.info.name,
+                "version": result.info.version,
+                "parent": result.info.parent,
+                "backend": choice.backend,
+                "epochs": len(result.history),
+                "seconds": round(time.monotonic() - began, 1),
+                "threshold": result.info.preprocessing.threshold,
+                "metrics": result.info.metrics,
+                "history": result.history,
+            }
+        )
+    else:
+        scores = result.info.metrics
+        console.say(f"{result.model}: version {result.info.version}, validation Dice {scores['validation_dice']:.4f}")
+    return 0
+
+
+def _start(options: argparse.Namespace) -> Preset | Path:
+    if options.start:
+        from SpineSegLib.engine.model_catalogue import resolve_model
+
+        return resolve_model(options.start)
+    from SpineSegLib.engine.unet import PRESETS
+
+    return PRESETS[options.preset]
+
+
+def _settings(options: argparse.Namespace) -> TrainingSettings:
+    from SpineSegLib.engine.training import TrainingSettings
+
+    goes_on = bool(options.start)
+    return TrainingSettings(
+        epochs=options.epochs or (10 if goes_on else 34),
+        steps=options.steps,
+        batch=options.batch,
+        patch=options.patch,
+        learning_rate=options.learning_rate or (3e-4 if goes_on else 2e-3),
+        patience=options.patience,
+        seed=options.seed,
+    )
+
+
+class _Display:
+    """Shows a training on stderr: where each stage begins and ends, and a line every few seconds in between."""
+
+    def __init__(self, silent: bool) -> None:
+        self._silent = silent
+        self._said = (0.0, "")
+
+    def rendered(self, done: int, count: int) -> None:
+        self._tell("rendering scans", f"{done} of {count}", done == count)
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.stage != "training":
+            self._tell(progress.stage, f"{progress.step} of {progress.steps}", progress.step == progress.steps)
+            return
+        best = "" if progress.best_dice is None else f", best validation Dice {progress.best_dice:.4f}"
+        left = "" if progress.seconds_left is None else f", {_duration(progress.seconds_left)} left"
+        state = f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}{best}{left}"
+        self._tell(f"epoch {progress.epoch} of {progress.epochs}", state, progress.step == progress.steps)
+
+    def _tell(self, stage: str, state: str, done: bool) -> None:
+        from SpineSegLib.cli import console
+
+        at, before = self._said
+        now = time.monotonic()
+        if not self._silent and (done or stage != before or now - at >= console.PLAIN_EVERY):
+            self._said = (now, stage)
+            console.note(f"{stage}: {state}")
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"

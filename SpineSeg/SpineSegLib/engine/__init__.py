@@ -1,0 +1,1 @@
+"""Volumes, network, segmenter, metrics, training and phantom: plain Python, without Slicer and without Qt."""

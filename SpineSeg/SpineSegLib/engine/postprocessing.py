@@ -1,0 +1,134 @@
+"""Tidying a segmentation of the spine: islands, holes and patches with the wrong label.
+
+Works on the probabilities of the working grid, so that the way back to the CT's own grid stays the only place where
+voxels are decided: what is removed gets probability 0, what is filled 1. Linear interpolation and averaging never
+exceed the values they start from, so a removed island can't come back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from SpineSegLib.engine.stored_labels import foreground, foreground_box
+
+
+@dataclass(frozen=True)
+class Tidying:
+    """Sizes in mm³ and mm.
+
+    A part that isn't connected with the largest one goes if it is smaller than `island`; one that is farther than
+    `near` from the spine goes if it is smaller than `far_island`. Holes enclosed on all sides are filled up to `hole`.
+    A patch of one label smaller than `patch` within others takes the label around it.
+    """
+
+    island: float = 300.0
+    far_island: float = 10_000.0
+    near: float = 15.0
+    hole: float = 500.0
+    patch: float = 2_000.0
+
+
+def tidy(
+    probabilities: np.ndarray, spacing: tuple[float, float, float], threshold: float, settings: Tidying | None = None
+) -> None:
+    """Tidy uint8 probabilities (labels, z, y, x; 255 is 1) in place. `spacing`: mm in z, y, x.
+
+    The largest part always stays, however small the field of view.
+    """
+    settings = settings or Tidying()
+    box = foreground_box(probabilities, threshold)
+    if box is None:
+        return
+    inner = probabilities[:, box[0], box[1], box[2]]
+    voxel = float(np.prod(spacing))
+    inside = foreground(inner, threshold)
+    islands = inside & ~_kept(inside, spacing, settings)
+    inner[:, islands] = 0
+    inside &= ~islands
+    if len(inner) > 1:
+        _relabel_patches(inner, inside, settings.patch / voxel)
+    _fill_holes(inner, inside, settings.hole / voxel)
+
+
+def _kept(inside: np.ndarray, spacing: tuple[float, float, float], settings: Tidying) -> np.ndarray:
+    """The parts of a mask (z, y, x) that belong to the spine."""
+    voxel = float(np.prod(spacing))
+    parts, count = ndimage.label(inside, structure=np.ones((3, 3, 3)))
+    if count <= 1:
+        return inside
+    volume = _sizes(parts, count) * voxel
+    largest = int(volume.argmax())
+    keep = volume >= settings.far_island
+    keep[largest] = True
+    candidates = (volume >= settings.island) & ~keep
+    if candidates.any():
+        # parts within `near` of each other meet when each grows by half of it; a chain may lead away from the largest
+        image = sitk.GetImageFromArray((keep | candidates)[parts].astype(np.uint8))
+        image.SetSpacing(spacing[::-1])
+        distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+        grown, _ = ndimage.label(sitk.GetArrayViewFromImage(distance) <= settings.near / 2)
+        group = np.zeros(count + 1, dtype=grown.dtype)
+        group[parts[inside]] = grown[inside]
+        keep |= candidates & np.isin(group, group[keep])
+    return keep[parts]
+
+
+def _sizes(parts: np.ndarray, count: int) -> np.ndarray:
+    """Voxels of each numbered part (z, y, x), 0 for the background."""
+    sizes = np.zeros(count + 1, dtype=np.int64)
+    for plane in parts:  # bincount needs 8 bytes a voxel
+        found = np.bincount(plane.ravel())
+        sizes[: len(found)] += found
+    sizes[0] = 0
+    return sizes
+
+
+def _relabel_patches(inner: np.ndarray, inside: np.ndarray, smallest: float) -> None:
+    """Give parts of a label with fewer than `smallest` voxels, other than its largest, the label they touch most."""
+    best = np.where(inside, np.argmax(inner, axis=0) + 1, 0)
+    for label in range(1, len(inner) + 1):
+        parts, count = ndimage.label(best == label, structure=np.ones((3, 3, 3)))
+        sizes = _sizes(parts, count)
+        largest = int(sizes.argmax())
+        for part, place in enumerate(ndimage.find_objects(parts), start=1):
+            if part == largest or sizes[part] >= smallest:
+                continue
+            near = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in place)
+            patch = parts[near] == part
+            touched = best[near][ndimage.binary_dilation(patch) & ~patch]
+            counts = np.bincount(touched, minlength=len(inner) + 1)
+            counts[[0, label]] = 0
+            if not counts.any():
+                continue
+            other = int(counts.argmax())
+            _swap(inner[(slice(None), *near)], patch, label - 1, other - 1)
+            best[near][patch] = other
+
+
+def _swap(inner: np.ndarray, where: np.ndarray, one: int, other: int) -> None:
+    """Exchange two labels' probabilities where `where` is set."""
+    inner[one, where], inner[other, where] = inner[other, where], inner[one, where]
+
+
+def _fill_holes(inner: np.ndarray, inside: np.ndarray, largest: float) -> None:
+    """Fill background of at most `largest` voxels that reaches no face of the box, as what it touches most."""
+    holes, count = ndimage.label(~inside)
+    fill = _sizes(holes, count) <= largest
+    fill[0] = False
+    for axis in range(3):
+        for face in (0, -1):
+            fill[np.unique(holes.take(face, axis=axis))] = False
+    for hole, place in enumerate(ndimage.find_objects(holes), start=1):
+        if not fill[hole]:
+            continue
+        near = tuple(slice(s.start - 1, s.stop + 1) for s in place)
+        where = holes[near] == hole
+        region = inner[(slice(None), *near)]
+        around = ndimage.binary_dilation(where) & ~where
+        label = int(np.bincount(np.argmax(region[:, around], axis=0)).argmax())
+        region[:, where] = 0
+        region[label, where] = 255

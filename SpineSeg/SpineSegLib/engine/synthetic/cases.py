@@ -1,0 +1,128 @@
+"""Made-up patients for training: a random field of view of a deformed anatomy, painted, operated on and scanned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, spine_labels, warp
+from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, label_on_grid
+from SpineSegLib.engine.synthetic.tissues import Tissue, TissueStyle, paint
+
+
+@dataclass(frozen=True)
+class SyntheticCase:
+    """A CT (int16, HU), its mask (uint8: 1 vertebrae, 2 sacrum) on the same grid, and how it was made."""
+
+    image: sitk.Image
+    mask: sitk.Image
+    style: TissueStyle
+    scan: ScanSettings
+
+
+def render_case(anatomy: Anatomy, rng: np.random.Generator, wide: bool | None = None) -> SyntheticCase:
+    """Render one scan of `anatomy`; `wide` asks for the whole body in the field of view (drawn where None)."""
+    if wide is None:
+        wide = rng.random() < 0.3
+    spine = anatomy.vertebrae > 0
+    # A wide scan may go on beyond the spine's ends, where there are thighs or a neck.
+    levels = np.flatnonzero((anatomy.tissue != Tissue.AIR if wide else spine).any(axis=(1, 2)))
+    height = int(rng.uniform(110, 200) if wide else rng.uniform(70, 210))
+    height = min(height, len(levels))
+    lowest = int(levels[0]) + height // 2
+    middle = int(rng.integers(lowest, max(lowest, int(levels[-1]) - height // 2) + 1))
+    heights = np.flatnonzero(spine.any(axis=(1, 2)))
+    nearest = int(heights[np.argmin(np.abs(heights - middle))])
+    near = np.argwhere(spine[max(0, nearest - 20) : nearest + 20])
+    centre = np.array([middle, near[:, 1].mean(), near[:, 2].mean()]) * anatomy.spacing
+    if wide:
+        across = (int(rng.uniform(230, 330)), int(rng.uniform(300, 420)))
+        centre[1] -= rng.uniform(30, 70)
+    else:
+        across = (int(rng.uniform(130, 210)), int(rng.uniform(130, 220)))
+        centre[1:] += rng.uniform(-25, 25, 2)
+    body = warp(anatomy, (height, *across), centre, Deformation.random(rng), rng)
+    truth = spine_labels(body)
+    tissue = body.tissue.copy()
+    if wide:
+        _add_table(tissue, rng)
+    if rng.random() < 0.08:
+        _add_screws(tissue, body, rng)
+    if rng.random() < 0.04:
+        _add_cement(tissue, body, rng)
+    style, scan = TissueStyle.random(rng), ScanSettings.random(rng)
+    depth = np.maximum(body.spine_depth, body.bone_depth).astype(np.float32)
+    painted = sitk.GetImageFromArray(paint(tissue, anatomy.spacing, style, rng, depth, scan.psf_fwhm))
+    labels = sitk.GetImageFromArray(truth)
+    for image in (painted, labels):
+        image.SetSpacing([anatomy.spacing] * 3)
+    ct = acquire(painted, scan, rng)
+    return SyntheticCase(ct, label_on_grid(labels, ct, scan.thickness), style, scan)
+
+
+def _add_table(tissue: np.ndarray, rng: np.random.Generator) -> None:
+    """A curved table top with a mattress behind the patient."""
+    air = tissue == Tissue.AIR
+    y, x = np.mgrid[: tissue.shape[1], : tissue.shape[2]]
+    body = np.argwhere((~air).any(axis=0))
+    if not len(body):
+        return
+    back = body[:, 0].max() + int(rng.integers(-6, 12))
+    surface = back - rng.uniform(0.0, 0.0012) * (x - tissue.shape[2] / 2) ** 2
+    tissue[:, (y > surface) & (y < surface + 6)] = np.where(
+        air[:, (y > surface) & (y < surface + 6)], Tissue.FOAM, tissue[:, (y > surface) & (y < surface + 6)]
+    )
+    shell = (y > surface + 6) & (y < surface + 9)
+    tissue[:, shell] = np.where(air[:, shell], Tissue.TABLE, tissue[:, shell])
+
+
+def _vertebra_centres(body: Anatomy) -> list[np.ndarray]:
+    values = [int(v) for v in np.unique(body.vertebrae) if 0 < v < 26]
+    if not values:
+        return []
+    return [np.array(c) for c in ndimage.center_of_mass(np.ones_like(body.vertebrae), body.vertebrae, values)]
+
+
+def _capsule(tissue: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, code: Tissue) -> None:
+    """Draw a rod with round ends between two points (voxels z, y, x)."""
+    low = np.maximum(np.floor(np.minimum(start, end) - radius - 1), 0).astype(int)
+    high = np.minimum(np.ceil(np.maximum(start, end) + radius + 2), tissue.shape).astype(int)
+    if (high <= low).any():
+        return
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    points = np.stack(np.mgrid[box], axis=-1) - start
+    axis = end - start
+    along = np.clip(points @ axis / max(axis @ axis, 1e-6), 0, 1)
+    tissue[box][np.linalg.norm(points - along[..., None] * axis, axis=-1) < radius] = code
+
+
+def _add_screws(tissue: np.ndarray, body: Anatomy, rng: np.random.Generator) -> None:
+    """Pedicle screws in two to four neighbouring vertebrae, joined by rods."""
+    centres = sorted(_vertebra_centres(body), key=lambda c: c[0])
+    count = min(len(centres), int(rng.integers(2, 5)))
+    if count < 2:
+        return
+    first = int(rng.integers(0, len(centres) - count + 1))
+    mm = body.spacing
+    for side in (-1, 1):
+        heads = []
+        for centre in centres[first : first + count]:
+            head = centre + np.array([2.0, rng.uniform(20, 28), side * rng.uniform(16, 22)]) / mm
+            tip = centre + np.array([0.0, -rng.uniform(10, 22), side * rng.uniform(3, 9)]) / mm
+            _capsule(tissue, head, tip, rng.uniform(2.0, 3.2) / mm, Tissue.METAL)
+            heads.append(head + np.array([0, 4.0, 0]) / mm)
+        for low, high in pairwise(heads):
+            _capsule(tissue, low, high, 2.8 / mm, Tissue.METAL)
+
+
+def _add_cement(tissue: np.ndarray, body: Anatomy, rng: np.random.Generator) -> None:
+    """A blob of bone cement in one vertebral body."""
+    centres = _vertebra_centres(body)
+    if centres:
+        centre = centres[int(rng.integers(len(centres)))] - np.array([0, rng.uniform(6, 12), 0]) / body.spacing
+        end = centre + rng.normal(0, 5, 3) / body.spacing
+        _capsule(tissue, centre, end, rng.uniform(4, 8) / body.spacing, Tissue.CEMENT)

@@ -1,0 +1,91 @@
+"""Islands, holes and patches of known size."""
+
+import numpy as np
+from SpineSegLib.engine.postprocessing import tidy
+
+
+def ball(shape, centre, radius, spacing=(1.0, 1.0, 1.0)):
+    axes = np.ogrid[tuple(slice(n) for n in shape)]
+    return sum(((a - c) * s) ** 2 for a, c, s in zip(axes, centre, spacing, strict=True)) <= radius**2
+
+
+SHAPE = (60, 80, 80)
+
+
+def tidied(*masks, spacing=(1.0, 1.0, 1.0)):
+    probabilities = np.stack(masks).astype(np.uint8) * 230
+    tidy(probabilities, spacing, 0.5)
+    return probabilities >= 128
+
+
+def test_small_island_goes_and_the_spine_stays():
+    spine, island = ball(SHAPE, (30, 40, 40), 12), ball(SHAPE, (30, 40, 56), 2)
+    np.testing.assert_array_equal(tidied(spine | island)[0], spine)
+
+
+def test_fragment_near_the_spine_stays_and_far_away_goes():
+    spine = ball(SHAPE, (15, 40, 20), 11)
+    near, far = ball(SHAPE, (15, 40, 42), 5), ball(SHAPE, (50, 70, 72), 5)  # 500 mm³ each, 6 mm and 60 mm away
+    np.testing.assert_array_equal(tidied(spine | near | far)[0], spine | near)
+
+
+def test_a_chain_of_fragments_stays():
+    parts = [ball(SHAPE, (30, 40, x), r) for x, r in ((12, 9), (32, 5), (52, 5), (70, 5))]
+    everything = np.any(parts, axis=0)
+    np.testing.assert_array_equal(tidied(everything)[0], everything)
+
+
+def test_two_large_parts_stay():
+    parts = ball(SHAPE, (15, 20, 20), 14) | ball(SHAPE, (40, 60, 60), 15)  # 11 and 14 ml
+    np.testing.assert_array_equal(tidied(parts)[0], parts)
+
+
+def test_the_largest_part_stays_however_small():
+    tiny = ball(SHAPE, (30, 40, 40), 2)
+    np.testing.assert_array_equal(tidied(tiny)[0], tiny)
+
+
+def test_sizes_are_in_mm():
+    """5 voxels across are 33 mm³ at 0.8 mm and 1000 mm³ at 2.5 mm."""
+    spine, part = ball(SHAPE, (30, 40, 40), 12), ball(SHAPE, (30, 40, 56), 2.5)
+    assert not tidied(spine | part, spacing=(0.8, 0.8, 0.8))[0][part].any()
+    assert tidied(spine | part, spacing=(2.5, 2.5, 2.5))[0][part].all()
+
+
+def test_hole_is_filled_but_a_canal_is_not():
+    spine = ball(SHAPE, (30, 40, 40), 20)
+    hole = ball(SHAPE, (30, 40, 30), 4)
+    canal = np.zeros(SHAPE, dtype=bool)
+    canal[:, 38:43, 44:49] = True
+    np.testing.assert_array_equal(tidied(spine & ~hole & ~canal)[0], spine & ~canal)
+
+
+def test_canal_in_a_stack_of_few_slices_stays_open():
+    ring = np.zeros((3, 60, 60), dtype=bool)
+    ring[:, 10:50, 10:50] = True
+    ring[:, 25:35, 25:35] = False
+    np.testing.assert_array_equal(tidied(ring)[0], ring)
+
+
+def test_large_cavity_stays():
+    spine, cavity = ball(SHAPE, (30, 40, 40), 25), ball(SHAPE, (30, 40, 40), 12)  # 7 ml
+    np.testing.assert_array_equal(tidied(spine & ~cavity)[0], spine & ~cavity)
+
+
+def test_patch_of_the_wrong_label_takes_the_one_around():
+    vertebrae, sacrum = ball(SHAPE, (42, 40, 40), 15), ball(SHAPE, (12, 40, 40), 12)
+    patch = ball(SHAPE, (42, 40, 44), 4)
+    found = tidied(vertebrae & ~patch, sacrum | patch)
+    np.testing.assert_array_equal(found[0], vertebrae & ~sacrum)
+    np.testing.assert_array_equal(found[1], sacrum)
+
+
+def test_hole_gets_the_label_around_it():
+    vertebrae, sacrum = ball(SHAPE, (44, 40, 40), 13), ball(SHAPE, (14, 40, 40), 13)
+    hole = ball(SHAPE, (14, 40, 40), 3)
+    found = tidied(vertebrae, sacrum & ~hole)
+    np.testing.assert_array_equal(found[1], sacrum)
+
+
+def test_nothing_to_tidy():
+    assert not tidied(np.zeros(SHAPE, dtype=bool)).any()
