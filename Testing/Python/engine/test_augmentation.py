@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-
 from SpineSegLib.engine.augmentation import NONE, augment
 
 

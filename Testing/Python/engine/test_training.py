@@ -17,14 +17,15 @@ from SpineSegLib.engine.unet import Architecture, Preset
 
 TINY = Preset(Architecture(inputs=1, outputs=1, width=4, depth=2),
               Preprocessing(context=(0.0,)), ("spine",))  # fmt: skip
-QUICK = dict(steps=15, batch=4, patch=32, warm_up=5, average=0.8, validation_batches=2, learning_rate=1e-2)
+QUICK = {"steps": 15, "batch": 4, "patch": 32, "warm_up": 5, "average": 0.8, "validation_batches": 2,
+         "learning_rate": 1e-2}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
     """Four patients: a bright ball in noisy soft tissue."""
     folder = tmp_path_factory.mktemp("dataset")
-    z, y, x = np.mgrid[:6, :40, :40]
+    _, y, x = np.mgrid[:6, :40, :40]
     for patient in range(4):
         rng = np.random.default_rng(patient)
         centre = rng.uniform(15, 25, 2)
@@ -61,7 +62,7 @@ def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     assert second.info.metrics["validation_dice"] > 0.9
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process in mid-epoch."""
 
 
@@ -71,10 +72,10 @@ def test_goes_on_from_the_last_epoch(dataset, tmp_path):
 
     def kill(progress):
         if progress.epoch == 3 and progress.step == 4:
-            raise Killed
+            raise KilledError
 
     out = tmp_path / "broken.weights.h5"
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train(dataset, out, TINY, settings, "broken", report=kill)
     assert not out.exists()
     epochs = []

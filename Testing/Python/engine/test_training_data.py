@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-
 from SpineSegLib.engine.augmentation import NONE
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.preprocessing import Preprocessing

@@ -64,6 +64,7 @@ BONES = (
     Tissue.SKULL,
 )
 SPINE = (Tissue.VERTEBRA, Tissue.SACRUM)
+_HARD = (Tissue.METAL, Tissue.CEMENT)
 
 # Typical CT numbers without contrast medium, in HU (Kalender, Computed Tomography, 3rd ed.; Lev and Gonzalez 2002).
 _PLAIN_HU: dict[Tissue, float] = {
@@ -193,16 +194,16 @@ def paint(
     is_bone = np.isin(tissue, BONES)
     if depth is None:
         depth = signed_depth(is_bone, spacing)
-    hu = _paint_soft(tissue, is_bone, spacing, style, rng)
+    hu = _paint_soft(tissue, is_bone | np.isin(tissue, _HARD), spacing, style, rng)
     if is_bone.any():
         _paint_bone(hu, tissue, depth, spacing, style, rng, surface_shift(style, psf_fwhm))
-    for hard in (Tissue.METAL, Tissue.CEMENT):
+    for hard in _HARD:
         hu[tissue == hard] = _PLAIN_HU[hard]
     return hu
 
 
 def _paint_soft(
-    tissue: np.ndarray, is_bone: np.ndarray, spacing: float, style: TissueStyle, rng: np.random.Generator
+    tissue: np.ndarray, covered: np.ndarray, spacing: float, style: TissueStyle, rng: np.random.Generator
 ) -> np.ndarray:
     means = np.full(256, style.hu(Tissue.MUSCLE), dtype=np.float32)
     textures = np.zeros(256, dtype=np.float32)
@@ -210,11 +211,11 @@ def _paint_soft(
         means[code] = style.hu(code)
         textures[code] = _TEXTURE_HU.get(code, 6.0 if code != Tissue.AIR else 0.0)
     hu = means[tissue]
-    if is_bone.any():
+    if covered.any():
         # The part of a surface voxel that is not bone looks like the soft tissue next to it.
-        weight = blur((~is_bone).astype(np.float32), 1.5)
-        nearby = blur(np.where(is_bone, np.float32(0), hu), 1.5) / np.maximum(weight, 1e-3)
-        hu = np.where(is_bone, np.where(weight > 1e-3, nearby, means[Tissue.MUSCLE]), hu)
+        weight = blur((~covered).astype(np.float32), 1.5)
+        nearby = blur(np.where(covered, np.float32(0), hu), 1.5) / np.maximum(weight, 1e-3)
+        hu = np.where(covered, np.where(weight > 1e-3, nearby, means[Tissue.MUSCLE]), hu)
     hu += textures[tissue] * smooth_noise(tissue.shape, 2.5 / spacing, rng)
     bowel = (tissue == Tissue.BOWEL) | (tissue == Tissue.STOMACH)
     if bowel.any():

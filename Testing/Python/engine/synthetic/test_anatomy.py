@@ -1,0 +1,166 @@
+"""Warping an anatomy, rendering cases from it, and reading label maps of real patients."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, spine_labels, warp
+from SpineSegLib.engine.synthetic.cases import render_case
+from SpineSegLib.engine.synthetic.labelmaps import tissue_of, trunk_anatomy, vertebra_number, vertebrae_anatomy
+from SpineSegLib.engine.synthetic.recipe import load_anatomies, render_cases
+from SpineSegLib.engine.synthetic.tissues import Tissue
+
+STILL = Deformation(np.eye(3), (), (0.0, 100.0, 0.0), False, (0.0, 20.0, 1.0, 1.0))
+
+
+def small_anatomy() -> Anatomy:
+    """Four vertebrae with a canal and processes, a sacrum below and a rib beside them, in a muscle box."""
+    tissue = np.full((150, 90, 100), Tissue.MUSCLE, dtype=np.uint8)
+    tissue[:, :, :4] = tissue[:, :, -4:] = Tissue.AIR
+    vertebrae = np.zeros_like(tissue)
+    z, y, x = np.mgrid[:150, :90, :100]
+    for n in range(4):
+        at = 50 + 25 * n
+        body = (np.abs(z - at) < 9) & (np.hypot(x - 40, (y - 30) * 1.2) < 17)
+        spinous = (np.abs(z - at) < 5) & (np.abs(x - 40) < 3) & (y > 52) & (y < 75)
+        vertebrae[body | spinous] = 23 - n
+    vertebrae[(z < 36) & (z > 5) & (np.hypot(x - 40, y - 35) < 5 + z / 2.2)] = 26
+    tissue[vertebrae > 0] = Tissue.VERTEBRA
+    tissue[vertebrae == 26] = Tissue.SACRUM
+    tissue[(np.hypot(z - 100, y - 30) < 5) & (x > 64) & (x < 90)] = Tissue.RIB
+    return Anatomy.from_tissue("small", tissue, vertebrae, 1.0)
+
+
+@pytest.fixture(scope="module")
+def anatomy() -> Anatomy:
+    return small_anatomy()
+
+
+def test_warping_with_nothing_to_do_gives_the_same(anatomy):
+    centre = (np.array(anatomy.tissue.shape) - 1) / 2
+    same = warp(anatomy, anatomy.tissue.shape, centre, STILL, np.random.default_rng(0))
+    np.testing.assert_array_equal(same.tissue, anatomy.tissue)
+    labels = spine_labels(same)
+    inside = np.where(anatomy.vertebrae == 26, 2, anatomy.vertebrae > 0)
+    agree = (labels > 0) & (inside > 0)
+    assert 2 * agree.sum() / ((labels > 0).sum() + (inside > 0).sum()) > 0.97
+    np.testing.assert_array_equal(labels[agree], inside[agree])
+
+
+def test_warping_scales_volumes_and_mirrors(anatomy):
+    centre = (np.array(anatomy.tissue.shape) - 1) / 2
+    grown = Deformation(np.eye(3) / 1.2, (), (0.0, 100.0, 0.0), False, (0.0, 20.0, 1.0, 1.0))
+    shape = tuple(int(1.2 * n) + 2 for n in anatomy.tissue.shape)
+    volume = np.count_nonzero(spine_labels(warp(anatomy, shape, centre, grown, np.random.default_rng(0))))
+    still = np.count_nonzero(spine_labels(warp(anatomy, anatomy.tissue.shape, centre, STILL, np.random.default_rng(0))))
+    assert volume / still == pytest.approx(1.2**3, rel=0.03)
+    mirrored = Deformation(np.eye(3), (), (0.0, 100.0, 0.0), True, (0.0, 20.0, 1.0, 1.0))
+    other = warp(anatomy, anatomy.tissue.shape, centre, mirrored, np.random.default_rng(0))
+    np.testing.assert_array_equal(other.tissue, anatomy.tissue[:, :, ::-1])
+
+
+def test_squeezing_flattens_one_layer(anatomy):
+    centre = (np.array(anatomy.tissue.shape) - 1) / 2
+    squeezed = Deformation(np.eye(3), (), (0.0, 100.0, 0.0), False, (0.5, 18.0, 1.5, 1.5))
+    result = warp(anatomy, anatomy.tissue.shape, centre, squeezed, np.random.default_rng(0))
+    heights = [np.count_nonzero((a.vertebrae == 22)[:, 30, 40]) for a in (anatomy, result)]
+    assert heights[1] / heights[0] == pytest.approx(1 / 1.5, abs=0.1)
+
+
+def test_outside_the_source_there_is_air(anatomy):
+    far = warp(anatomy, (10, 10, 10), np.array([-500.0, 0, 0]), STILL, np.random.default_rng(0))
+    assert (far.tissue == Tissue.AIR).all()
+    assert not spine_labels(far).any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rendered_mask_lies_on_bone(anatomy, seed):
+    case = render_case(anatomy, np.random.default_rng(seed), wide=bool(seed % 2))
+    assert case.image.GetSize() == case.mask.GetSize()
+    assert case.image.GetSpacing() == case.mask.GetSpacing()
+    hu, mask = sitk.GetArrayFromImage(case.image), sitk.GetArrayFromImage(case.mask)
+    assert set(np.unique(mask)) <= {0, 1, 2}
+    assert mask.any()
+    shell = (mask > 0) & (sitk.GetArrayFromImage(sitk.BinaryErode(case.mask > 0, [1, 1, 1])) == 0)
+    assert hu[shell].mean() > hu[(mask == 0) & (hu > -300)].mean() + 80
+
+
+def test_cases_depend_on_their_number_alone(anatomy, tmp_path):
+    render_cases([anatomy], tmp_path / "a", 2, seed=4)
+    render_cases([anatomy], tmp_path / "b", 1, seed=4)
+    first, again = (sitk.ReadImage(str(tmp_path / f / "small_0000" / "ct.nrrd")) for f in "ab")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(first), sitk.GetArrayFromImage(again))
+    about = json.loads((tmp_path / "a" / "small_0001" / "case.json").read_text())
+    assert about == {"patient": "small"}
+
+
+@pytest.mark.parametrize(
+    ("name", "tissue", "number"),
+    [
+        ("L5 vertebra", Tissue.VERTEBRA, 24),
+        ("T12 vertebra", Tissue.VERTEBRA, 19),
+        ("C2 vertebra", Tissue.VERTEBRA, 2),
+        ("Thoracic9", Tissue.VERTEBRA, 16),
+        ("S1 vertebra", Tissue.SACRUM, 26),
+        ("Sacrum-L5-IntervertebralDisc", Tissue.DISC, 0),
+        ("left rib 7", Tissue.RIB, 0),
+        ("right_renal_pelvis", Tissue.BLADDER, 0),
+        ("Pelvis", Tissue.PELVIS, 0),
+        ("left hip", Tissue.PELVIS, 0),
+        ("superior lobe of left lung", Tissue.LUNG, 0),
+        ("portal vein and splenic vein", Tissue.VEIN, 0),
+        ("left_iliacus_muscle", Tissue.MUSCLE, 0),
+        ("antenna", None, 0),
+    ],
+)
+def test_structures_by_name(name, tissue, number):
+    assert tissue_of(name) == tissue
+    assert vertebra_number(name) == number
+
+
+def write_trunk(path) -> None:
+    """The small anatomy as a .seg.nrrd with names, stored the other way round, 1.5 mm slices."""
+    small = small_anatomy()
+    labels = np.where(small.vertebrae > 0, small.vertebrae, np.where(small.tissue == Tissue.RIB, 30, 0))
+    image = sitk.GetImageFromArray(labels.astype(np.uint8)[::3, ::2, ::2])
+    image.SetSpacing((2.0, 2.0, 3.0))
+    image = sitk.DICOMOrient(image, "RAS")
+    names = {20: "L1 vertebra", 21: "L2 vertebra", 22: "L3 vertebra", 23: "L4 vertebra", 26: "Sacrum", 30: "left rib 9"}
+    for n, (value, name) in enumerate(names.items()):
+        image.SetMetaData(f"Segment{n}_LabelValue", str(value))
+        image.SetMetaData(f"Segment{n}_Name", name)
+    sitk.WriteImage(image, str(path))
+
+
+def test_trunk_from_a_label_map(tmp_path):
+    write_trunk(tmp_path / "trunk.seg.nrrd")
+    trunk = trunk_anatomy(tmp_path / "trunk.seg.nrrd", np.random.default_rng(0))
+    assert set(np.unique(trunk.vertebrae)) == {0, 20, 21, 22, 23, 26}
+    heights = {v: np.argwhere(trunk.vertebrae == v)[:, 0].mean() for v in (20, 23, 26)}
+    assert heights[20] > heights[23] > heights[26]  # z ascends to the head
+    spinous = np.argwhere((trunk.vertebrae == 22))[:, 1]
+    body = np.argwhere(trunk.vertebrae == 22)[:, 1]
+    assert spinous.max() > np.median(body) + 25  # y ascends to the back
+    counts = np.bincount(trunk.tissue.ravel(), minlength=40)
+    for tissue in (Tissue.FAT, Tissue.SKIN, Tissue.DISC, Tissue.RIB):
+        assert counts[tissue] > 0
+
+
+def test_vertebrae_are_set_into_a_trunk(tmp_path):
+    write_trunk(tmp_path / "trunk.seg.nrrd")
+    trunk = trunk_anatomy(tmp_path / "trunk.seg.nrrd", np.random.default_rng(0))
+    small = small_anatomy()
+    wider = np.where((small.vertebrae >= 20) & (small.vertebrae <= 23), small.vertebrae, 0).astype(np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(wider), str(tmp_path / "mask.nii.gz"))
+    result = vertebrae_anatomy(tmp_path / "mask.nii.gz", trunk, np.random.default_rng(0))
+    for value in (20, 21, 22, 23):
+        assert np.count_nonzero(result.vertebrae == value) == np.count_nonzero(wider == value)
+    assert np.count_nonzero(result.tissue == Tissue.VERTEBRA) == np.count_nonzero(wider)
+    assert np.count_nonzero(result.tissue == Tissue.RIB) > 0
+
+
+def test_missing_label_maps_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"ts_s0328_117\.seg\.nrrd"):
+        next(load_anatomies(tmp_path))
