@@ -18,7 +18,7 @@ $(VENV)/.developing: $(VENV)/.segmenting
 	touch $@
 
 demo: $(VENV)/.segmenting
-	$(BIN)/spineseg phantom $(DEMO)/case --seed 7 --format dicom --overwrite
+	$(BIN)/spineseg phantom $(DEMO)/case --seed 7 --region thoracolumbar --view spine --overwrite
 	$(BIN)/spineseg segment $(DEMO)/case/dicom --reference $(DEMO)/case/mask.nii.gz --overwrite \
 	  --output $(DEMO)/spine.seg.nrrd --metrics $(DEMO)/metrics.json --picture $(DEMO)/overview.png
 

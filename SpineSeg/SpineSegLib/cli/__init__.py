@@ -58,10 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if not options.debug:
         _silence_libraries()
+    # file names may hold characters that the terminal's encoding lacks
+    sys.stdout.reconfigure(errors="backslashreplace")
     stopped = _Stopped()
     try:
         with stopped:
-            return options.run(options)
+            code = options.run(options)
+            sys.stdout.flush()
+            return code
     except BrokenPipeError:
         # whoever read our output has enough; what Python flushes at exit must not complain again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(str(error), error.exit_code)
         if isinstance(error, MemoryError):
             return _fail("The computer ran out of memory; close other programs or segment a part of the CT.", 6)
-        what = " ".join(str(error).split())[:200] or "no further information"
+        # an OSError's text names the file, and names of DICOM files may name patients
+        what = str(getattr(error, "strerror", None) or error)
+        what = " ".join(what.split())[:200] or "no further information"
         return _fail(f"Unexpected {type(error).__name__} ({what}); run again with --debug to see where.", 1)
 
 

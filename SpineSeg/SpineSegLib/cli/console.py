@@ -20,8 +20,8 @@ def print_json(values: dict[str, Any]) -> None:
 
 
 def as_json(values: dict[str, Any]) -> str:
-    """JSON text with numbers any reader accepts: no NaN or infinity."""
-    return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False)
+    """JSON text that any reader accepts in any encoding: ASCII, no NaN or infinity."""
+    return json.dumps(values, indent=2, allow_nan=False)
 
 
 def say(text: str) -> None:

@@ -54,6 +54,8 @@ def run(options: argparse.Namespace) -> int:
     from SpineSegLib.engine.segments import SEGMENTS
     from SpineSegLib.engine.unet import PRESETS
 
+    if options.out is not None and not options.out.name.endswith(ENDING):
+        options.error(f"--out must end in {ENDING}")
     unknown = [key for key in options.labels if key not in SEGMENTS]
     if unknown:
         raise ModelError(f"There is no structure {unknown[0]}; labels are among {', '.join(SEGMENTS)}.")
@@ -69,8 +71,6 @@ def run(options: argparse.Namespace) -> int:
         raise ModelError(f"The network can't have been trained like this: {error}.") from None
     name = options.name or options.weights.name.removesuffix(".h5").removesuffix(".weights")
     out = options.out or user_models_dir() / f"{name}{ENDING}"
-    if options.out is None:
-        out.parent.mkdir(parents=True, exist_ok=True)
     info = import_keras2(
         options.weights,
         out,

@@ -48,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     model_import.add_arguments(imported)
-    imported.set_defaults(run=model_import.run)
+    imported.set_defaults(run=model_import.run, error=imported.error)
     for action in (listing, show, imported):
         action.add_argument("--json", action="store_true", help="print JSON and nothing else")
 
@@ -104,7 +104,7 @@ def _row(model: FoundModel) -> tuple[str, ...]:
         return (model.name, "", "can't be used", "", "", "")
     spacing = "stored pixels" if info.preprocessing.spacing is None else f"{info.preprocessing.spacing:g} mm"
     slices = len(info.preprocessing.context)
-    dice = info.metrics.get("dice")
+    dice = info.metrics.get("validation_dice")
     return (
         model.name,
         str(info.version),

@@ -60,9 +60,12 @@ def run(options: argparse.Namespace) -> int:
     """Run the command with parsed options; see `add_parser`."""
     if options.count < 1 or options.seed < 0:
         options.error("--count must be at least 1 and --seed at least 0")
+    if options.kind != "spine" and (options.region or options.view or options.implants):
+        options.error("--region, --view and --implants are for --kind spine")
     from SpineSegLib.cli import console
-    from SpineSegLib.cli.outputs import check_new_folder, new_folder
+    from SpineSegLib.cli.outputs import check_new_folder
     from SpineSegLib.engine.synthetic.phantom import make_phantom, write_phantom
+    from SpineSegLib.engine.writing import atomic_folder
 
     seeds = range(options.seed, options.seed + options.count)
     folders = [options.folder / f"case_{seed:04d}" for seed in seeds]
@@ -79,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
     with console.progress("Phantoms", options.count, "cases", silent) as update:
         for n, (seed, folder) in enumerate(zip(seeds, folders, strict=True), start=1):
             phantom = make_phantom(seed, options.kind, **choices)
-            with new_folder(folder, CONTENT, options.overwrite) as temporary:
+            check_new_folder(folder, CONTENT, options.overwrite)  # it may have come into being meanwhile
+            with atomic_folder(folder) as temporary:
                 write_phantom(temporary, phantom, format=options.format)
             update(n)
     if options.json:

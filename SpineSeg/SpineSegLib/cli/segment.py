@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,17 +89,18 @@ def run(options: argparse.Namespace) -> int:
     # cheap checks come before the work: a wrong model, CT or mask is known at once
     model = resolve_model(options.model)
     read_info(model)
-    output = _check_outputs(options, model)
+    output = _output(options)
+    _check_outputs(options, output, [path for path in (options.ct, options.reference, model) if path is not None])
     import SimpleITK as sitk
 
     from SpineSegLib.engine.metrics import on_grid_of
     from SpineSegLib.engine.reading import read_labelmap, read_volume
-    from SpineSegLib.engine.writing import check_output, write_segmentation
+    from SpineSegLib.engine.writing import write_segmentation
 
     if not options.debug:
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
     volume = read_volume(options.ct, options.series)
-    check_output(output, volume)
+    _check_outputs(options, output, volume.dicom_files, volume)
     reference, notes = None, volume.notes
     if options.reference is not None:
         reference, resampled = on_grid_of(volume.image, read_labelmap(options.reference))
@@ -149,27 +151,34 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_outputs(options: argparse.Namespace, model: Path) -> Path:
-    """Everything that can be known about the outputs before the work; returns where the segmentation goes."""
-    from SpineSegLib.cli.outputs import check_new_file, free_name
-    from SpineSegLib.engine.errors import InputError, OutputError
-    from SpineSegLib.engine.reading import volume_ending
+def _output(options: argparse.Namespace) -> Path:
+    """Where the segmentation goes, once the inputs are known to be there."""
+    from SpineSegLib.cli.outputs import free_name
+    from SpineSegLib.engine.reading import existing, volume_ending
+
+    for path in (options.ct, options.reference):
+        if path is not None:
+            existing(path)
+    if options.output is not None:
+        return options.output
+    name = options.ct.resolve().name
+    return free_name(Path.cwd(), name.removesuffix(volume_ending(Path(name)) or ".dcm"), ".seg.nrrd")
+
+
+def _check_outputs(
+    options: argparse.Namespace, output: Path, inputs: Sequence[Path], volume: Volume | None = None
+) -> None:
+    """Everything that can be known about the files to write before the work, once the CT is read also its format."""
+    from SpineSegLib.cli.outputs import check_new_file
+    from SpineSegLib.engine.errors import OutputError
     from SpineSegLib.engine.writing import check_output
 
-    if not options.ct.exists():
-        raise InputError(f"{options.ct} does not exist; check the path.")
-    output = options.output
-    if output is None:
-        name = options.ct.resolve().name
-        output = free_name(Path.cwd(), name.removesuffix(volume_ending(Path(name)) or ""), ".seg.nrrd")
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise OutputError(f"The picture {options.picture} must end in .png; choose such a name.")
-    inputs = [path for path in (options.ct, options.reference, model) if path is not None]
     files = [path for path in (output, options.picture, options.metrics) if path is not None]
     for n, path in enumerate(files):
         check_new_file(path, [*inputs, *files[:n]], options.overwrite)
-    check_output(output)
-    return output
+    check_output(output, volume)
 
 
 def _compare(labelmap: sitk.Image, reference: sitk.Image | None, segments: tuple) -> Comparison | None:

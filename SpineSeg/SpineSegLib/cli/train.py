@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from SpineSegLib.engine.training import Progress, TrainingSettings
-    from SpineSegLib.engine.unet import Preset
+    from SpineSegLib.engine.unet import Architecture, Preset
 
 EPILOG = """\
 DATASET holds one folder per case with the CT (ct.nii.gz, .nrrd, .mha ..., or a DICOM series in dicom/) and its mask
@@ -80,19 +81,32 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
 def run(options: argparse.Namespace) -> int:
     """Run the command with parsed options; see `add_parser`."""
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.model_file import ENDING, NAME
+    from SpineSegLib.engine.model_file import ENDING, NAME, check_new_model
+    from SpineSegLib.engine.reading import existing
 
     name = options.name or options.out.name.removesuffix(ENDING)
     if not options.out.name.endswith(ENDING):
         options.error(f"--out must end in {ENDING}")
     if not NAME.fullmatch(name):
         options.error("the name must be 1 to 64 letters, digits, spaces or . _ + -; give another --name")
-    if min(options.steps, options.batch, options.patch, options.patience, options.epochs or 1) < 1:
+    if options.recipe and options.validation:
+        options.error("--recipe renders its own validation cases; leave --validation out")
+    epochs = 1 if options.epochs is None else options.epochs
+    if min(options.steps, options.batch, options.patch, options.patience, epochs) < 1:
         options.error("--epochs, --steps, --batch, --patch and --patience must be at least 1")
-    start = _start(options)
+    if options.learning_rate is not None and not 0 < options.learning_rate < 1:
+        options.error("--learning-rate must lie between 0 and 1")
+    start, architecture = _start(options)
+    if options.patch % architecture.multiple:
+        options.error(f"--patch must be a multiple of {architecture.multiple}, as the network's depth asks for")
+    for folder in (options.dataset, options.validation):
+        if folder is not None:
+            existing(folder)
+    check_new_model(options.out)
     settings = _settings(options)
 
     from SpineSegLib.engine.backends import activate, choose_backend
+    from SpineSegLib.engine.training import train
 
     choice = choose_backend(options.device, purpose="train")
     activate(choice)
@@ -102,10 +116,10 @@ def run(options: argparse.Namespace) -> int:
     if options.recipe:
         from SpineSegLib.engine.synthetic.recipe import render_recipe
 
-        rendered = options.out.with_name(name + ".rendered")
+        rendered = options.out.with_name(options.out.name.removesuffix(ENDING) + ".rendered")
         dataset, validation = render_recipe(dataset, rendered, progress=show.rendered)
     with console.quiet_libraries(options.debug):
-        from SpineSegLib.engine.training import train
+        importlib.import_module("keras")  # and with it the backend, which has more to say than anyone asked for
     result = train(
         dataset,
         options.out,
@@ -138,14 +152,17 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _start(options: argparse.Namespace) -> Preset | Path:
+def _start(options: argparse.Namespace) -> tuple[Preset | Path, Architecture]:
     if options.start:
         from SpineSegLib.engine.model_catalogue import resolve_model
+        from SpineSegLib.engine.model_file import read_info
 
-        return resolve_model(options.start)
+        path = resolve_model(options.start)
+        return path, read_info(path).architecture
     from SpineSegLib.engine.unet import PRESETS
 
-    return PRESETS[options.preset]
+    preset = PRESETS[options.preset]
+    return preset, preset.architecture
 
 
 def _settings(options: argparse.Namespace) -> TrainingSettings:

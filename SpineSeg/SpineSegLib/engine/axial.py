@@ -15,6 +15,7 @@ import SimpleITK as sitk
 
 from SpineSegLib.engine.axis_weights import axis_weights, resample_plane
 from SpineSegLib.engine.preprocessing import AIR_HU, Preprocessing
+from SpineSegLib.engine.volume import outer_corners
 
 ALIGNED_WITHIN = 2.0  # degrees; a tilt this small changes no anatomy, and results return through the same axes
 THINNEST_STEP = 1.0  # mm between slices given to the network; thinner slices are averaged in groups
@@ -128,11 +129,7 @@ class ObliquePlanes:
         # finer than the working pixels by a whole number, so that the mean of what they cover follows
         pixel = float(min(along[:2])) if in_plane is None else in_plane / max(1, round(in_plane / min(along[:2])))
         spacing = np.array([pixel, pixel, max(float(along[2]), THINNEST_STEP)])
-        size = np.array(image.GetSize())
-        outer = [
-            image.TransformContinuousIndexToPhysicalPoint([float(c) for c in np.where(corner, size - 0.5, -0.5)])
-            for corner in np.ndindex(2, 2, 2)
-        ]
+        outer = outer_corners(image)
         low, high = np.min(outer, axis=0), np.max(outer, axis=0)
         count = np.maximum(1, np.ceil((high - low) / spacing - 1e-6)).astype(int)
         origin = (low + high) / 2 - (count - 1) / 2 * spacing
@@ -205,11 +202,6 @@ class AxialSlices:
         self._columns = axis_weights(nx, dx, shape[1], spacing[1])[self.region[2]]
         self._channels = [axis_weights(nz, dz, count, dz * group, mm) for mm in preprocessing.context]
         self._ready: dict[int, np.ndarray] = {}  # stored slice -> its plane in working pixels
-
-    @property
-    def source_grid(self) -> Grid:
-        """The grid the CT's own voxels have along the patient's axes (of an oblique CT: the resampled one's)."""
-        return self._source.grid
 
     def position(self, index: int) -> float:
         """Place of a slice along the patient's axis in mm (LPS z of its centre)."""

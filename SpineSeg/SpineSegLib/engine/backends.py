@@ -84,6 +84,8 @@ def choose_backend(device: str = "auto", purpose: str = "segment", backend: str 
     which Keras is already imported keeps its backend. Raises ComputeError if the machine can't do what is asked,
     ValueError for an unknown device.
     """
+    if importlib.util.find_spec("keras") is None:
+        raise ComputeError("Keras is not installed; install it with pip.")
     if device not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, not {device!r}")
     able = FOR_PURPOSE[purpose]["cpu"]

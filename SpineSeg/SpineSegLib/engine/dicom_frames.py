@@ -270,6 +270,7 @@ class PixelReader:
 
     def _stored_by_gdcm(self, frame: Frame) -> np.ndarray:
         """By the decoders inside SimpleITK, which know every JPEG without further packages but rescale as well."""
+        str(frame.path).encode()  # SimpleITK crashes on names that are no text
         image = sitk.ReadImage(str(frame.path))
         if image.GetSize()[2] != 1:
             raise InputError("The enhanced CT is compressed in a way that can't be read; export it uncompressed.")

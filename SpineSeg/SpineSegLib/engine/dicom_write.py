@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.writing import atomic_folder
 
 # As scanners store CT: unsigned integers, so that air at -1024 HU becomes 0.
 RESCALE_INTERCEPT = -1024
@@ -52,10 +51,7 @@ def write_ct_series(
     stored = np.clip(np.rint(sitk.GetArrayViewFromImage(image)) - RESCALE_INTERCEPT, 0, 65535).astype("<u2")
     normal = np.cross(*np.array(image.GetDirection()).reshape(3, 3).T[:2])
     names = tuple(f"CT{index + 1:04d}.dcm" for index in range(len(stored)))
-    temporary = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with atomic_folder(folder) as temporary:
         for index, name in enumerate(names):
             position = image.TransformIndexToPhysicalPoint((0, 0, index))
             base.SOPInstanceUID = base.file_meta.MediaStorageSOPInstanceUID = _uid(seed, base.SeriesInstanceUID, index)
@@ -64,17 +60,6 @@ def write_ct_series(
             base.SliceLocation = _decimals([np.dot(normal, position)])[0]
             base.PixelData = stored[index].tobytes()
             base.save_as(temporary / name, enforce_file_format=True)
-        temporary.chmod(0o755)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(
-            f"The DICOM series can't be written to {folder} ({error.strerror}); choose another folder."
-        ) from None
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
     return tuple(folder / name for name in names)
 
 

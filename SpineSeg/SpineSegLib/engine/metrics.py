@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.volume import outer_corners
 
 SAME_GRID = 0.01  # voxels that grids may be apart and still count as the same
 LEAST_OVERLAP = 0.75  # of the smaller extent; below it the two images show different places
@@ -103,7 +104,7 @@ def on_grid_of(image: sitk.Image, reference: sitk.Image) -> tuple[sitk.Image, tu
     """
     if same_grid(image, reference):
         return reference, ()
-    one, other = _corners(image), _corners(reference)
+    one, other = outer_corners(image), outer_corners(reference)
     low = np.maximum(one.min(axis=0), other.min(axis=0))
     high = np.minimum(one.max(axis=0), other.max(axis=0))
     extents = [np.prod(corners.max(axis=0) - corners.min(axis=0)) for corners in (one, other)]
@@ -129,18 +130,7 @@ def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
     if one.GetSize() != other.GetSize():
         return False
     tolerance = SAME_GRID * min(one.GetSpacing())
-    return np.allclose(_corners(one), _corners(other), rtol=0, atol=tolerance)
-
-
-def _corners(image: sitk.Image) -> np.ndarray:
-    """The outer corners (8, 3) of an image in LPS mm, in order of the index."""
-    size = np.array(image.GetSize())
-    return np.array(
-        [
-            image.TransformContinuousIndexToPhysicalPoint([float(v) for v in np.where(far, size - 0.5, -0.5)])
-            for far in np.ndindex(2, 2, 2)
-        ]
-    )
+    return np.allclose(outer_corners(one), outer_corners(other), rtol=0, atol=tolerance)
 
 
 def _any(mask: sitk.Image) -> bool:

@@ -52,8 +52,11 @@ def resolve_model(name_or_path: str | Path | None = None) -> Path:
     for path in files:
         if path.name == wanted + ENDING:
             return path
-    if Path(wanted).is_file():
-        return Path(wanted)
+    try:
+        if Path(wanted).is_file():
+            return Path(wanted)
+    except OSError as error:
+        raise ModelError(f"The model {wanted} can't be opened ({error.strerror}); check its permissions.") from None
     names = ", ".join(dict.fromkeys(_name(path) for path in files)) or "none"
     raise ModelError(f"There is no model {wanted}; give the path of a model file or one of the names found: {names}.")
 

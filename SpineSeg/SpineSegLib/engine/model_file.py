@@ -110,8 +110,8 @@ def save_weights(
 
     from SpineSegLib.engine.writing import atomic_output
 
-    if Path(path).exists() and not overwrite:
-        raise OutputError(f"{path} exists, and models are never overwritten; choose another name.")
+    if not overwrite:
+        check_new_model(path)
     if sum(array.size for arrays in weights.values() for array in arrays) != info.architecture.parameters:
         raise ValueError("the weights are not those of the described architecture")
     weights = {name: [np.ascontiguousarray(a, dtype="<f4") for a in arrays] for name, arrays in weights.items()}
@@ -131,6 +131,15 @@ def save_weights(
                 group.create_dataset(str(i), data=array)
     with atomic_output(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
+
+
+def check_new_model(path: str | Path) -> None:
+    """Raise OutputError where a model file exists already or can't be made."""
+    from SpineSegLib.engine.writing import check_place
+
+    check_place(path)
+    if Path(path).exists():
+        raise OutputError(f"{path} exists, and models are never overwritten; choose another name.")
 
 
 def read_info(path: str | Path) -> ModelInfo:

@@ -8,6 +8,8 @@ from typing import BinaryIO
 import numpy as np
 import SimpleITK as sitk
 
+from SpineSegLib.engine.volume import outer_corners
+
 WINDOW = (-250.0, 900.0)  # HU shown black and white: soft tissue stays visible beside bone
 MARGIN = 60.0  # mm shown around the segmentation
 PIXEL = 0.7  # mm
@@ -70,13 +72,7 @@ def draw_overview(
 
 def _field(image: sitk.Image, masks: list[sitk.Image]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centre of the segmentation and the box to show around it: LPS mm, (3,) each."""
-    size = np.array(image.GetSize())
-    outer = np.array(
-        [
-            image.TransformContinuousIndexToPhysicalPoint([float(v) for v in np.where(far, size - 0.5, -0.5)])
-            for far in np.ndindex(2, 2, 2)
-        ]
-    )
+    outer = outer_corners(image)
     low, high = outer.min(axis=0), outer.max(axis=0)
     centre = (low + high) / 2
     statistics = sitk.LabelShapeStatisticsImageFilter()

@@ -20,13 +20,15 @@ from SpineSegLib.engine.stored_labels import foreground, foreground_box
 class Tidying:
     """Sizes in mm³ and mm.
 
-    A part that isn't connected with the largest one goes if it is smaller than `island`; one that is farther than
-    `near` from the spine goes if it is smaller than `far_island`. Holes enclosed on all sides are filled up to `hole`.
-    A patch of one label smaller than `patch` within others takes the label around it.
+    A part smaller than `island` goes. Parts within `near` of each other form a group, as the vertebrae of a spine do; a
+    group apart from the largest one goes if it is smaller than `far_island` or than `far_share` of the largest group
+    (femoral heads, ribs, sternum). Holes enclosed on all sides are filled up to `hole`. A patch of one label smaller
+    than `patch` within others takes the label around it.
     """
 
     island: float = 300.0
     far_island: float = 10_000.0
+    far_share: float = 0.25
     near: float = 15.0
     hole: float = 500.0
     patch: float = 2_000.0
@@ -61,20 +63,20 @@ def _kept(inside: np.ndarray, spacing: tuple[float, float, float], settings: Tid
     if count <= 1:
         return inside
     volume = _sizes(parts, count) * voxel
-    largest = int(volume.argmax())
-    keep = volume >= settings.far_island
-    keep[largest] = True
-    candidates = (volume >= settings.island) & ~keep
-    if candidates.any():
-        # parts within `near` of each other meet when each grows by half of it; a chain may lead away from the largest
-        image = sitk.GetImageFromArray((keep | candidates)[parts].astype(np.uint8))
-        image.SetSpacing(spacing[::-1])
-        distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
-        grown, _ = ndimage.label(sitk.GetArrayViewFromImage(distance) <= settings.near / 2)
-        group = np.zeros(count + 1, dtype=grown.dtype)
-        group[parts[inside]] = grown[inside]
-        keep |= candidates & np.isin(group, group[keep])
-    return keep[parts]
+    candidates = volume >= settings.island
+    candidates[int(volume.argmax())] = True
+    # parts within `near` of each other meet when each grows by half of it
+    image = sitk.GetImageFromArray(candidates[parts].astype(np.uint8))
+    image.SetSpacing(spacing[::-1])
+    distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+    grown, groups = ndimage.label(sitk.GetArrayViewFromImage(distance) <= settings.near / 2)
+    group = np.zeros(count + 1, dtype=grown.dtype)
+    group[parts[inside]] = grown[inside]
+    total = np.bincount(group, weights=np.where(candidates, volume, 0), minlength=groups + 1)
+    total[0] = 0
+    large = total >= max(settings.far_island, settings.far_share * total.max())
+    large[int(total.argmax())] = True
+    return (candidates & large[group])[parts]
 
 
 def _sizes(parts: np.ndarray, count: int) -> np.ndarray:

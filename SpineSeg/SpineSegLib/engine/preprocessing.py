@@ -29,9 +29,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.spacing is not None and not 0.1 <= self.spacing <= 10.0:
             raise ValueError(f"spacing must be between 0.1 and 10 mm, not {self.spacing}")
-        if not self.context or 0.0 not in self.context or len(self.context) > 15:
+        if 0.0 not in self.context or len(self.context) > 15 or not np.isfinite(self.context).all():
             raise ValueError("context must hold 1 to 15 offsets in mm, 0 among them")
-        if not self.window[0] < self.window[1]:
+        if not self.window[0] < self.window[1] or not np.isfinite(self.window).all():
             raise ValueError("window must rise")
         if self.bits is not None and not 1 <= self.bits <= 16:
             raise ValueError("bits must be between 1 and 16")

@@ -30,7 +30,7 @@ def read_volume(path: str | Path, series: str | int | None = None) -> Volume:
     Raises InputError with one sentence if there is nothing to read, if it isn't a CT in HU or isn't a volume, or if
     slices are missing, doubled with different content, unevenly spaced or damaged.
     """
-    path = _existing(path)
+    path = existing(path)
     if path.is_dir():
         return _read_dicom(path, series)
     ending = volume_ending(path)
@@ -60,7 +60,7 @@ def read_labelmap(path: str | Path) -> sitk.Image:
 
     Raises InputError with one sentence if the file can't be read or doesn't hold whole-numbered labels.
     """
-    path = _existing(path)
+    path = existing(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; give the mask's file, for DICOM SEG the .dcm file.")
     if volume_ending(path) is None:
@@ -91,9 +91,11 @@ def volume_ending(path: Path) -> str | None:
     return next((path.name[-len(ending) :] for ending in VOLUME_ENDINGS if name.endswith(ending)), None)
 
 
-def _existing(path: str | Path) -> Path:
+def existing(path: str | Path) -> Path:
+    """`path` if there is a file or folder that may be opened. Raises InputError."""
     path = Path(path)
     try:
+        str(path).encode()  # SimpleITK crashes on names that are no text
         path.stat()
         if path.is_file():
             # ITK would call a closed file a damaged one.
@@ -179,6 +181,8 @@ def _unreadable(path: Path, error: RuntimeError) -> InputError:
         return InputError(f"{path} has axes that are not at right angles; resample it to a regular grid first.")
     if "zero-valued spacing" in reason or "negative spacing" in reason:
         return InputError(f"{path} gives a voxel size of zero or less; export it again.")
+    if "allocat" in reason and "memory" in reason:
+        raise MemoryError
     if "permission" in reason:
         return InputError(f"{path} can't be opened; check its permissions.")
     return InputError(f"{path} is damaged, truncated or not what its ending says; copy or export it again.")

@@ -128,8 +128,8 @@ PRESETS = {
         ("spine",),
     ),
     "default": Preset(
-        Architecture(inputs=3, outputs=3, width=16, depth=4, normalization="batch"),
-        Preprocessing(),
+        Architecture(inputs=5, outputs=3, width=16, depth=4, normalization="batch"),
+        Preprocessing(spacing=1.0, context=(-5.0, -2.0, 0.0, 2.0, 5.0), window=(-200.0, 1000.0)),
         ("vertebrae", "sacrum"),
     ),
 }

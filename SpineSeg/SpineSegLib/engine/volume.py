@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 
@@ -22,3 +23,14 @@ class Volume:
     name: str
     dicom_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def outer_corners(image: sitk.Image) -> np.ndarray:
+    """The outer corners (8, 3) of a 3-D image's voxels in LPS mm, in order of the index."""
+    size = np.array(image.GetSize())
+    return np.array(
+        [
+            image.TransformContinuousIndexToPhysicalPoint(np.where(far, size - 0.5, -0.5).tolist())
+            for far in np.ndindex(2, 2, 2)
+        ]
+    )

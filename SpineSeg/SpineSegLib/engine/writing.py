@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,6 +34,12 @@ def check_output(path: str | Path, volume: Volume | None = None) -> None:
         raise OutputError(
             "DICOM SEG needs a CT read from a DICOM series; choose another ending, as .seg.nrrd or .nii.gz."
         )
+    check_place(path)
+
+
+def check_place(path: str | Path) -> None:
+    """Raise OutputError where no file can be made at `path`: a folder is there, or permission is missing."""
+    path = Path(path)
     try:
         if path.is_dir():
             raise OutputError(f"{path} is a folder; give a file name.")
@@ -60,7 +67,8 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         yield temporary
         _to_disk(temporary, os.O_RDWR)
         temporary.replace(path)
-        if os.name == "posix":
+        # The file is complete; Windows and some network drives can't be told to keep a folder's entries as well.
+        with suppress(OSError):
             _to_disk(path.parent, os.O_RDONLY)
     except OSError as error:
         raise _sentence(path, error) from None
@@ -68,6 +76,35 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         # Nothing to remove, or no folder either: what went wrong has been said.
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, which takes its place when the block ends without an error, and else goes.
+
+    A folder that was at `path` is replaced with all it holds. Raises OutputError for OSErrors of the file system.
+    """
+    path = Path(path)
+    token = secrets.token_hex(4)
+    temporary, old = (path.with_name(f".{token}-{kind}-{path.name}") for kind in ("new", "old"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        try:
+            if path.exists():
+                path.rename(old)
+            temporary.rename(path)
+        except BaseException:  # Ctrl-C too: what was there comes back
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+    except OSError as error:
+        raise _sentence(path, error) from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_segmentation(labelmap: sitk.Image, segments: Sequence[Segment], path: str | Path, volume: Volume) -> None:
@@ -126,6 +163,10 @@ def _plain(labelmap: sitk.Image) -> sitk.Image:
 
 
 def _write_image(image: sitk.Image, temporary: Path, path: Path, compress: bool) -> None:
+    try:
+        str(path).encode()  # SimpleITK crashes on names that are no text
+    except UnicodeEncodeError:
+        raise OutputError(f"{path} has characters that can't be written; choose another name.") from None
     try:
         sitk.WriteImage(image, str(temporary), useCompression=compress)
         # ITK doesn't notice for every format when the disk is full, so what counts is what can be read back.

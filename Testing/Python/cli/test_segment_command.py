@@ -117,6 +117,11 @@ def test_inputs_are_never_replaced(place, case, capsys):
     assert segment(case, "--reference", case.mask, "-o", case.mask, "--overwrite") == 5
     sentence(capsys)
     assert case.ct.read_bytes() == before
+    slices = {path: path.read_bytes() for path in write_ct_series(place / "series", case.image, seed=1)}
+    output = next(iter(slices))
+    assert main(["segment", "series", "--model", "threshold", "-o", str(output), "--overwrite"]) == 5
+    assert "input" in sentence(capsys)
+    assert {path: path.read_bytes() for path in (place / "series").iterdir()} == slices
 
 
 @pytest.mark.parametrize(

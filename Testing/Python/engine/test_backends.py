@@ -81,6 +81,14 @@ def test_what_the_machine_can_not_do_is_one_sentence(machine, has, asks, message
     assert ". " not in str(caught.value)
 
 
+def test_keras_itself_may_be_missing(machine, monkeypatch):
+    machine()
+    find = backends.importlib.util.find_spec
+    monkeypatch.setattr(backends.importlib.util, "find_spec", lambda name: None if name == "keras" else find(name))
+    with pytest.raises(ComputeError, match="Keras is not installed"):
+        choose_backend()
+
+
 def test_unknown_devices_are_refused():
     with pytest.raises(ValueError, match="tpu"):
         choose_backend("tpu")

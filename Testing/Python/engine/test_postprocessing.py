@@ -40,6 +40,16 @@ def test_two_large_parts_stay():
     np.testing.assert_array_equal(tidied(parts)[0], parts)
 
 
+def test_a_far_part_goes_where_the_spine_is_much_larger():
+    """A femoral head of 14 ml stays beside 11 ml of spine, but not beside 88 ml."""
+    shape = (60, 100, 100)
+    head = ball(shape, (30, 80, 82), 15)
+    spine = ball(shape, (30, 30, 28), 27.5)
+    np.testing.assert_array_equal(tidied(spine | head)[0], spine)
+    small = ball(shape, (30, 30, 28), 14)
+    np.testing.assert_array_equal(tidied(small | head)[0], small | head)
+
+
 def test_the_largest_part_stays_however_small():
     tiny = ball(SHAPE, (30, 40, 40), 2)
     np.testing.assert_array_equal(tidied(tiny)[0], tiny)

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -27,7 +28,13 @@ from SpineSegLib.engine.errors import OutputError
 from SpineSegLib.engine.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.segments import SACRUM, SINGLE_VERTEBRAE, SPINE, VERTEBRAE
 from SpineSegLib.engine.volume import Volume
-from SpineSegLib.engine.writing import SEGMENTATION_ENDINGS, atomic_output, check_output, write_segmentation
+from SpineSegLib.engine.writing import (
+    SEGMENTATION_ENDINGS,
+    atomic_folder,
+    atomic_output,
+    check_output,
+    write_segmentation,
+)
 
 BOTH = (VERTEBRAE, SACRUM)
 
@@ -368,4 +375,30 @@ def test_atomic_output_of_any_writer(tmp_path):
     with pytest.raises(ZeroDivisionError):
         fail_halfway()
     assert path.read_text() == "{}"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_atomic_folder_replaces_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a" / "case"
+    with atomic_folder(path) as temporary:
+        (temporary / "one").write_text("1")
+        assert not path.exists()
+    assert [file.name for file in path.iterdir()] == ["one"]
+
+    def write_two():
+        with atomic_folder(path) as temporary:
+            (temporary / "two").write_text("2")
+
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", lambda self, to: fail() if (self / "two").exists() else rename(self, to))
+
+    def fail():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="disk is full"):
+        write_two()
+    assert [file.name for file in path.iterdir()] == ["one"]
+    monkeypatch.undo()
+    write_two()
+    assert [file.name for file in path.iterdir()] == ["two"]
     assert list(path.parent.iterdir()) == [path]

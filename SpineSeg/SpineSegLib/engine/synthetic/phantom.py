@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.dicom_write import write_ct_series
-from SpineSegLib.engine.errors import InputError, OutputError
+from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.canvas import Canvas, union
 from SpineSegLib.engine.synthetic.implants import draw_cement, draw_screws
@@ -21,7 +21,7 @@ from SpineSegLib.engine.synthetic.spine import Spine, SpineTraits
 from SpineSegLib.engine.synthetic.tissues import Tissue, TissueStyle, paint
 from SpineSegLib.engine.synthetic.trunk import Trunk, TrunkTraits
 from SpineSegLib.engine.synthetic.vertebra import SACRUM
-from SpineSegLib.engine.writing import atomic_output
+from SpineSegLib.engine.writing import write_image
 
 KINDS = ("spine", "water", "head")
 VIEWS = ("spine", "trunk")
@@ -268,10 +268,6 @@ def write_phantom(folder: str | Path, phantom: Phantom, format: str = "dicom") -
     if format not in ("dicom", "nifti"):
         raise InputError(f"Unknown format '{format}'; choose dicom or nifti.")
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} can't be made ({error.strerror}); choose another folder.") from None
     if format == "dicom":
         ct = folder / "dicom"
         # UIDs follow from the content: equal phantoms are the same series, different ones never are.
@@ -280,12 +276,7 @@ def write_phantom(folder: str | Path, phantom: Phantom, format: str = "dicom") -
         write_ct_series(ct, phantom.image, seed=content.hexdigest(), series_description=phantom.name)
     else:
         ct = folder / "ct.nii.gz"
-        _write(phantom.image, ct)
-    _write(phantom.mask, folder / "mask.nii.gz")
-    _write(phantom.vertebrae, folder / "vertebrae.nii.gz")
+        write_image(phantom.image, ct)
+    write_image(phantom.mask, folder / "mask.nii.gz")
+    write_image(phantom.vertebrae, folder / "vertebrae.nii.gz")
     return ct
-
-
-def _write(image: sitk.Image, path: Path) -> None:
-    with atomic_output(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)

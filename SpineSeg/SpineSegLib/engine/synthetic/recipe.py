@@ -13,6 +13,8 @@ from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.cases import render_case
 from SpineSegLib.engine.synthetic.labelmaps import trunk_anatomy, vertebrae_anatomy
+from SpineSegLib.engine.synthetic.phantom import make_phantom
+from SpineSegLib.engine.writing import write_image
 
 # Label maps of whole trunks, and for each vertebra-only mask the trunks it is set into.
 TRUNKS = {"s0328": "ts_s0328_117.seg.nrrd", "s0327": "monai_s0327_104.nrrd", "spl": "spl_abdomen.nii.gz"}
@@ -25,7 +27,13 @@ VERTEBRAE = {
 }
 # Anatomies that are only ever used for validation: no training image shows any part of them.
 VALIDATION = ("spl", "verse010-spl")
-TRAINING_CASES, VALIDATION_CASES = 367, 16
+MIXED_CASES, WIDE_CASES, PHANTOMS, VALIDATION_CASES = 367, 40, 34, 16
+_FIRST_WIDE = 1000  # numbers of the wide cases
+_FIRST_PHANTOM = 10_000  # seeds of the phantoms; smaller ones stay for testing
+_PHANTOM_REGIONS = {
+    "spine": ("lumbar", "lumbosacral", "thoracolumbar", "thoracic"),
+    "trunk": ("lumbar", "abdomen", "thoracolumbar"),
+}
 
 
 def render_recipe(
@@ -33,20 +41,28 @@ def render_recipe(
 ) -> tuple[Path, Path]:
     """Render the recipe's training and validation cases from the label maps in `source`; returns their two folders.
 
-    Cases that exist already are kept, so that a run that was broken off goes on. Raises InputError where a file is
-    missing. `progress` gets the number of cases done and the total.
+    Training shows every anatomy, then the trunks alone in wide fields of view (pelvis, thighs and arms are what is most
+    easily taken for spine), then procedural phantoms. Cases that exist already are kept, so that a run that was broken
+    off goes on. Raises InputError where a file is missing. `progress` gets the number of cases done and the total.
     """
     anatomies = list(load_anatomies(source, seed))
     validation = [a for a in anatomies if a.name in VALIDATION]
     training = [a for a in anatomies if a.name not in VALIDATION]
-    # Trunks show the real surroundings of their spine, so they come up twice as often.
-    training = [a for a in training if a.name in TRUNKS] + training
-    total = TRAINING_CASES + VALIDATION_CASES
+    trunks = [a for a in training if a.name in TRUNKS]
+    total = MIXED_CASES + WIDE_CASES + PHANTOMS + VALIDATION_CASES
+    done = 0
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
     folders = out / "training", out / "validation"
-    render_cases(training, folders[0], TRAINING_CASES, seed, lambda done: progress(done, total))
-    render_cases(
-        validation, folders[1], VALIDATION_CASES, seed + 1, lambda done: progress(TRAINING_CASES + done, total)
-    )
+    # Trunks show the real surroundings of their spine, so they come up twice as often.
+    render_cases(trunks + training, folders[0], range(MIXED_CASES), seed, progress=one_more)
+    render_cases(trunks, folders[0], range(_FIRST_WIDE, _FIRST_WIDE + WIDE_CASES), seed, wide=True, progress=one_more)
+    render_phantoms(folders[0], range(PHANTOMS), seed, progress=one_more)
+    render_cases(validation, folders[1], range(VALIDATION_CASES), seed + 1, progress=one_more)
     return folders
 
 
@@ -67,23 +83,49 @@ def load_anatomies(folder: Path, seed: int = 0) -> Iterator[Anatomy]:
 
 
 def render_cases(
-    anatomies: list[Anatomy], out: Path, count: int, seed: int, progress: Callable[[int], None] = lambda _: None
+    anatomies: list[Anatomy],
+    out: Path,
+    numbers: range,
+    seed: int,
+    wide: bool | None = None,
+    progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """Render `count` cases into `out`, each a folder with ct.nrrd, mask.nii.gz and the name of its patient.
+    """Render the cases with these numbers into `out`, each a folder with ct.nrrd, mask.nii.gz and its patient's name.
 
-    A case depends on its number and `seed` alone, whatever was rendered before. `progress` gets the number done.
+    A case depends on its number and `seed` alone, whatever was rendered before. `wide`: see `render_case`; `progress`
+    is called after each case.
     """
-    for number in range(count):
-        rng = np.random.default_rng([seed, number])
+    for number in numbers:
         anatomy = anatomies[number % len(anatomies)]
         folder = out / f"{anatomy.name}_{number:04d}"
-        if not (folder / "mask.nii.gz").exists():
-            case = render_case(anatomy, rng)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "case.json").write_text(json.dumps({"patient": anatomy.name}))
-            sitk.WriteImage(case.image, str(folder / "ct.nrrd"))
-            sitk.WriteImage(case.mask, str(folder / "mask.nii.gz"), useCompression=True)
-        progress(number + 1)
+        if not _complete(folder):
+            case = render_case(anatomy, np.random.default_rng([seed, number]), wide)
+            _write_case(folder, anatomy.name, case.image, case.mask)
+        progress()
+
+
+def render_phantoms(out: Path, numbers: range, seed: int, progress: Callable[[], None] = lambda: None) -> None:
+    """Render procedural phantoms into `out` like `render_cases`; every fourth shows the whole trunk."""
+    for number in numbers:
+        folder = out / f"phantom_{number:04d}"
+        if not _complete(folder):
+            view = "trunk" if number % 4 == 0 else "spine"
+            region = str(np.random.default_rng([seed, number, 1]).choice(_PHANTOM_REGIONS[view]))
+            phantom = make_phantom(_FIRST_PHANTOM + number, view=view, region=region)
+            _write_case(folder, folder.name, phantom.image, phantom.mask)
+        progress()
+
+
+def _complete(folder: Path) -> bool:
+    """Whether a case was written to the end: the mask comes last, and whole."""
+    return (folder / "mask.nii.gz").exists()
+
+
+def _write_case(folder: Path, patient: str, image: sitk.Image, mask: sitk.Image) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "case.json").write_text(json.dumps({"patient": patient}), encoding="utf-8")
+    write_image(image, folder / "ct.nrrd")
+    write_image(mask, folder / "mask.nii.gz")
 
 
 def _named(anatomy: Anatomy, name: str) -> Anatomy:

@@ -88,8 +88,8 @@ def test_rendered_mask_lies_on_bone(anatomy, seed):
 
 
 def test_cases_depend_on_their_number_alone(anatomy, tmp_path):
-    render_cases([anatomy], tmp_path / "a", 2, seed=4)
-    render_cases([anatomy], tmp_path / "b", 1, seed=4)
+    render_cases([anatomy], tmp_path / "a", range(2), seed=4)
+    render_cases([anatomy], tmp_path / "b", range(1), seed=4)
     first, again = (sitk.ReadImage(str(tmp_path / f / "small_0000" / "ct.nrrd")) for f in "ab")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(first), sitk.GetArrayFromImage(again))
     about = json.loads((tmp_path / "a" / "small_0001" / "case.json").read_text())
@@ -140,7 +140,7 @@ def test_trunk_from_a_label_map(tmp_path):
     assert set(np.unique(trunk.vertebrae)) == {0, 20, 21, 22, 23, 26}
     heights = {v: np.argwhere(trunk.vertebrae == v)[:, 0].mean() for v in (20, 23, 26)}
     assert heights[20] > heights[23] > heights[26]  # z ascends to the head
-    spinous = np.argwhere((trunk.vertebrae == 22))[:, 1]
+    spinous = np.argwhere(trunk.vertebrae == 22)[:, 1]
     body = np.argwhere(trunk.vertebrae == 22)[:, 1]
     assert spinous.max() > np.median(body) + 25  # y ascends to the back
     counts = np.bincount(trunk.tissue.ravel(), minlength=40)

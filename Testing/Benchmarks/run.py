@@ -1,0 +1,121 @@
+"""Speed and memory of SpineSeg on this machine: `python -m Testing.Benchmarks.run`, or `make bench`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from SpineSegLib.engine.errors import SpineSegError
+from SpineSegLib.engine.model_catalogue import resolve_model
+from SpineSegLib.engine.reading import read_volume
+from SpineSegLib.engine.synthetic.phantom import make_phantom, write_phantom
+
+from Testing.Benchmarks.machine import machine, versions
+from Testing.Benchmarks.network_speed import measure_network
+from Testing.Benchmarks.rounds import apart
+from Testing.Benchmarks.table import Table
+from Testing.Benchmarks.whole_job import measure_whole_job
+
+PHANTOM = {"seed": 7, "region": "lumbar", "view": "trunk", "spacing": (0.8, 0.8, 3.0), "thickness": (0.0, 0.0, 3.0)}
+TINY_PHANTOM = {"seed": 7, "region": ("L3", "L3"), "view": "spine", "spacing": (2.0, 2.0, 5.0)}
+SLICES = {"default": 8, "kim2020": 1}  # a round; the paper's network takes seconds for one
+HOW_TO_READ = (
+    "Medians of rounds, {rounds} of them; a round measures every row once, one after the other. In brackets: how many "
+    "times less than model.predict on TensorFlow it needs for the same work (median of the rounds' ratios)."
+)
+
+
+def main() -> int:
+    """Measure, print the tables and write them."""
+    parser = _parser()
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    try:
+        tables = _measure(options)
+    except SpineSegError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    about = {"machine": machine(), "versions": versions()}
+    text = _markdown(about, tables, options.rounds)
+    print(text)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "RESULTS.md").write_text(text, encoding="utf-8")
+    results = about | {"rounds": options.rounds, "tables": [table.as_dict() for table in tables]}
+    (options.out / "RESULTS.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m Testing.Benchmarks.run", description=__doc__)
+    parser.add_argument(
+        "--ct", metavar="FILE", type=Path, help="CT to segment, file or DICOM folder (default: a phantom)"
+    )
+    parser.add_argument("--ct-name", metavar="TEXT", default="CT", help="what the table calls that CT (default: CT)")
+    parser.add_argument("--model", metavar="NAME|FILE", help="model to segment it with (default: default)")
+    parser.add_argument("--rounds", metavar="N", type=int, default=3, help="rounds to take the median of (default: 3)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("build/benchmarks"),
+        help="folder for RESULTS.md and RESULTS.json (default: build/benchmarks)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny images, to see that everything runs; the numbers mean nothing"
+    )
+    return parser
+
+
+def _measure(options: argparse.Namespace) -> list[Table]:
+    start = time.monotonic()
+
+    def tell(what: str) -> None:
+        print(f"[{time.monotonic() - start:4.0f} s] {what}", file=sys.stderr, flush=True)
+
+    model = resolve_model(options.model).resolve()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if options.ct is None:
+            tell("making a phantom")
+            ct, name = apart(_make_phantom, folder, options.quick), "Phantom"
+        else:
+            ct, name = options.ct.resolve(), options.ct_name
+        description = f"{name}, {apart(_describe, ct)},"
+        tell("whole job")
+        tables = [measure_whole_job(ct, description, model, folder, options.rounds, tell)]
+        for preset, slices in SLICES.items():
+            tell(f"network of the preset {preset}")
+            size = 64 if options.quick else 512
+            tables.append(measure_network(preset, slices, size, folder, options.rounds, tell))
+    tell("done")
+    return tables
+
+
+def _make_phantom(folder: Path, tiny: bool) -> Path:
+    """Write a phantom and return where its CT is."""
+    return write_phantom(folder, make_phantom(**(TINY_PHANTOM if tiny else PHANTOM)), format="dicom")
+
+
+def _describe(ct: Path) -> str:
+    """Size of a CT; having read it once also puts it into the system's file cache, for all engines alike."""
+    image = read_volume(ct).image
+    size, spacing = image.GetSize(), image.GetSpacing()
+    return f"{' x '.join(map(str, size))} voxels of {' x '.join(f'{mm:.2f}' for mm in spacing)} mm"
+
+
+def _markdown(about: dict[str, dict[str, str]], tables: list[Table], rounds: int) -> str:
+    """The whole report."""
+    parts = ["# Speed and memory\n"]
+    parts += ["\n".join(f"- {name}: {value}" for name, value in about["machine"].items())]
+    parts += ["- " + ", ".join(f"{name} {version}" for name, version in about["versions"].items()) + "\n"]
+    parts += [HOW_TO_READ.format(rounds=rounds) + "\n"]
+    return "\n".join(parts) + "\n" + "\n".join(table.markdown() for table in tables)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
