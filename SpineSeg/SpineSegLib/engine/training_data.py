@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,10 @@ import SimpleITK as sitk
 from SpineSegLib.engine.augmentation import Augmentation, augment
 from SpineSegLib.engine.axial import AxialSlices
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.metrics import same_grid
 from SpineSegLib.engine.preprocessing import AIR_HU, Preprocessing
-from SpineSegLib.engine.reading import read_labelmap, read_volume
+from SpineSegLib.engine.reading import VOLUME_ENDINGS, existing, read_labelmap, read_volume
 
-_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".seg.nrrd")
 _HIGHEST_HU = 3071.0
 _BONE_HU = 250
 
@@ -37,20 +38,30 @@ def find_cases(folder: Path) -> list[TrainingCase]:
     `case.json` may name the `patient`; otherwise the sub-folder's name does. Raises InputError if there is none.
     """
     cases = []
-    for place in sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else ():
-        ct = _first(place, "ct") or (place / "dicom" if (place / "dicom").is_dir() else None)
-        mask = _first(place, "mask")
+    folders = [p for p in existing(folder).iterdir() if p.is_dir() and not p.name.startswith(".")]
+    for place in sorted(folders):
+        ct = _first(place, "ct", VOLUME_ENDINGS) or (place / "dicom" if (place / "dicom").is_dir() else None)
+        mask = _first(place, "mask", (".seg.nrrd", *VOLUME_ENDINGS))
         if ct and mask:
-            about = place / "case.json"
-            patient = json.loads(about.read_text()).get("patient", place.name) if about.exists() else place.name
-            cases.append(TrainingCase(place.name, str(patient), ct, mask))
+            cases.append(TrainingCase(place.name, _patient(place), ct, mask))
     if not cases:
         raise InputError(f"{folder} holds no training case; it needs sub-folders with ct.nii.gz and mask.nii.gz each.")
     return cases
 
 
-def _first(place: Path, stem: str) -> Path | None:
-    return next((place / (stem + ending) for ending in _ENDINGS if (place / (stem + ending)).exists()), None)
+def _first(place: Path, stem: str, endings: Sequence[str]) -> Path | None:
+    return next((place / (stem + ending) for ending in endings if (place / (stem + ending)).exists()), None)
+
+
+def _patient(place: Path) -> str:
+    """Who a case shows: what its case.json says, else the name of its folder."""
+    about = place / "case.json"
+    if not about.exists():
+        return place.name
+    try:
+        return str(json.loads(about.read_text(encoding="utf-8")).get("patient", place.name))
+    except (OSError, ValueError, AttributeError):
+        raise InputError(f'{about} is damaged; it must hold {{"patient": "any name"}}, or remove it.') from None
 
 
 def split_patients(
@@ -101,10 +112,10 @@ class PreparedCase:
 def prepare(case: TrainingCase, preprocessing: Preprocessing, label_count: int, cache: Path) -> PreparedCase:
     """Bring a case to the working grid and keep it in `cache`, from where it is memory-mapped.
 
-    Masks with other values than 1 to `label_count` count as the first label. Raises InputError where CT and mask don't
-    lie on the same grid or the mask is empty.
+    With one label, every value of the mask counts as it. Raises InputError where CT and mask don't lie on the same
+    grid, and where the mask is empty or has labels the model doesn't know.
     """
-    files = [cache / f"{case.name}.{kind}.npy" for kind in ("hu", "labels", "step")]
+    files = [cache / f"{_key(case, preprocessing, label_count)}.{kind}.npy" for kind in ("hu", "labels", "step")]
     if not all(file.exists() for file in files):
         hu, labels, step = _on_working_grid(case, preprocessing, label_count)
         cache.mkdir(parents=True, exist_ok=True)
@@ -115,12 +126,18 @@ def prepare(case: TrainingCase, preprocessing: Preprocessing, label_count: int, 
     return PreparedCase(case.name, case.patient, hu, labels, float(np.load(files[2])), spine)
 
 
+def _key(case: TrainingCase, preprocessing: Preprocessing, label_count: int) -> str:
+    """Name of what `prepare` keeps: another one after CT, mask or settings change."""
+    state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (case.ct, case.mask)]
+    return hashlib.sha256(repr((state, preprocessing, label_count)).encode()).hexdigest()[:24]
+
+
 def _on_working_grid(
     case: TrainingCase, preprocessing: Preprocessing, label_count: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     image = read_volume(case.ct).image
     mask = read_labelmap(case.mask)
-    if mask.GetSize() != image.GetSize() or not np.allclose(mask.GetOrigin(), image.GetOrigin(), atol=0.1):
+    if not same_grid(image, mask):
         raise InputError(f"The mask of {case.name} lies on another grid than its CT; resample it to the CT first.")
     plain = replace(preprocessing, context=(0.0,), window=(AIR_HU, _HIGHEST_HU), bits=None)
     slices = AxialSlices(image, plain)
@@ -128,11 +145,16 @@ def _on_working_grid(
     scaled = slices.batch(along.start, along.stop)[:, 0]
     hu = np.round(scaled * (_HIGHEST_HU - AIR_HU) + AIR_HU).astype(np.int16)
     values = sitk.GetArrayViewFromImage(mask)
+    if label_count > 1 and values.max() > label_count:
+        raise InputError(
+            f"The mask of {case.name} has labels up to {values.max()}, but the model knows 1 to {label_count}; "
+            "change them to 1 for vertebrae and 2 for the sacrum."
+        )
     best = np.zeros(hu.shape, dtype=np.float32)
     total = np.zeros_like(best)
     labels = np.zeros(hu.shape, dtype=np.uint8)
     for label in range(1, label_count + 1):
-        here = (values == label) if label > 1 else (values == 1) | (values > label_count)
+        here = values == label if label_count > 1 else values > 0
         share = sitk.GetImageFromArray(here.astype(np.float32))
         share.CopyInformation(mask)
         whole = AxialSlices(share, replace(plain, window=(0.0, 1.0)), whole=True)

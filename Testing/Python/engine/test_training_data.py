@@ -49,7 +49,7 @@ def test_finds_cases_and_their_patients(tmp_path):
 def test_a_folder_without_cases_is_refused(tmp_path):
     with pytest.raises(InputError, match="no training case"):
         find_cases(tmp_path)
-    with pytest.raises(InputError, match="no training case"):
+    with pytest.raises(InputError, match="missing"):
         find_cases(tmp_path / "missing")
 
 
@@ -80,7 +80,40 @@ def test_prepared_case_lies_on_the_working_grid(tmp_path, orientation):
     np.testing.assert_array_equal(case.hu > 300, case.labels > 0)
 
 
-def test_unknown_labels_count_as_the_first(tmp_path):
+def test_unknown_labels_are_refused(tmp_path):
+    write_case(tmp_path / "a")
+    mask = sitk.ReadImage(str(tmp_path / "a" / "mask.nii.gz"))
+    sitk.WriteImage(mask * 20, str(tmp_path / "a" / "mask.nii.gz"))
+    with pytest.raises(InputError, match="up to 40"):
+        prepare(find_cases(tmp_path)[0], PREPROCESSING, 2, tmp_path / "cache")
+
+
+def test_a_corrected_mask_is_prepared_anew(tmp_path):
+    write_case(tmp_path / "a")
+    case = find_cases(tmp_path)[0]
+    before = prepare(case, PREPROCESSING, 2, tmp_path / "cache").labels.sum()
+    mask = sitk.ReadImage(str(case.mask))
+    sitk.WriteImage(sitk.Cast(mask > 0, sitk.sitkUInt8), str(case.mask))
+    assert prepare(case, PREPROCESSING, 2, tmp_path / "cache").labels.sum() < before
+
+
+def test_a_flipped_mask_is_refused(tmp_path):
+    write_case(tmp_path / "a")
+    mask = sitk.ReadImage(str(tmp_path / "a" / "mask.nii.gz"))
+    mask.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+    sitk.WriteImage(mask, str(tmp_path / "a" / "mask.nii.gz"))
+    with pytest.raises(InputError, match="another grid"):
+        prepare(find_cases(tmp_path)[0], PREPROCESSING, 2, tmp_path / "cache")
+
+
+def test_a_broken_case_file_is_named(tmp_path):
+    write_case(tmp_path / "a")
+    (tmp_path / "a" / "case.json").write_text("[1")
+    with pytest.raises(InputError, match=r"case\.json is damaged"):
+        find_cases(tmp_path)
+
+
+def test_one_label_takes_every_value(tmp_path):
     write_case(tmp_path / "a")
     case = prepare(find_cases(tmp_path)[0], PREPROCESSING, 1, tmp_path / "cache")
     assert np.unique(case.labels).tolist() == [0, 1]

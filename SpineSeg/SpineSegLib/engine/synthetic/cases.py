@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, spine_labels, warp
+from SpineSegLib.engine.synthetic.labelmaps import level_centres
 from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, label_on_grid
 from SpineSegLib.engine.synthetic.tissues import Tissue, TissueStyle, paint
 
@@ -80,13 +80,6 @@ def _add_table(tissue: np.ndarray, rng: np.random.Generator) -> None:
     tissue[:, shell] = np.where(air[:, shell], Tissue.TABLE, tissue[:, shell])
 
 
-def _vertebra_centres(body: Anatomy) -> list[np.ndarray]:
-    values = [int(v) for v in np.unique(body.vertebrae) if 0 < v < 26]
-    if not values:
-        return []
-    return [np.array(c) for c in ndimage.center_of_mass(np.ones_like(body.vertebrae), body.vertebrae, values)]
-
-
 def _capsule(tissue: np.ndarray, start: np.ndarray, end: np.ndarray, radius: float, code: Tissue) -> None:
     """Draw a rod with round ends between two points (voxels z, y, x)."""
     low = np.maximum(np.floor(np.minimum(start, end) - radius - 1), 0).astype(int)
@@ -102,7 +95,7 @@ def _capsule(tissue: np.ndarray, start: np.ndarray, end: np.ndarray, radius: flo
 
 def _add_screws(tissue: np.ndarray, body: Anatomy, rng: np.random.Generator) -> None:
     """Pedicle screws in two to four neighbouring vertebrae, joined by rods."""
-    centres = sorted(_vertebra_centres(body), key=lambda c: c[0])
+    centres = sorted((np.array(c) for c in level_centres(body.vertebrae).values()), key=lambda c: c[0])
     count = min(len(centres), int(rng.integers(2, 5)))
     if count < 2:
         return
@@ -121,7 +114,7 @@ def _add_screws(tissue: np.ndarray, body: Anatomy, rng: np.random.Generator) -> 
 
 def _add_cement(tissue: np.ndarray, body: Anatomy, rng: np.random.Generator) -> None:
     """A blob of bone cement in one vertebral body."""
-    centres = _vertebra_centres(body)
+    centres = [np.array(c) for c in level_centres(body.vertebrae).values()]
     if centres:
         centre = centres[int(rng.integers(len(centres)))] - np.array([0, rng.uniform(6, 12), 0]) / body.spacing
         end = centre + rng.normal(0, 5, 3) / body.spacing

@@ -13,9 +13,11 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.reading import segment_names
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.random_fields import smooth_noise
 from SpineSegLib.engine.synthetic.tissues import BONES, Tissue
+from SpineSegLib.engine.volume import outer_corners
 
 SPACING = 1.0  # mm, of every anatomy made here
 
@@ -77,14 +79,10 @@ def vertebra_number(structure: str) -> int:
 def read_structures(path: Path) -> tuple[sitk.Image, dict[int, str]]:
     """A label map in LPS order and the name of each label (header of .seg.nrrd, or a .ctbl file beside it)."""
     image = sitk.ReadImage(str(path))
-    names: dict[int, str] = {}
-    for key in image.GetMetaDataKeys():
-        found = re.fullmatch(r"Segment(\d+)_LabelValue", key)
-        if found:
-            names[int(image.GetMetaData(key))] = image.GetMetaData(f"Segment{found[1]}_Name")
+    names = segment_names(image)
     table = path.with_name(path.name.removesuffix(".nii.gz") + "_labels.ctbl")
     if not names and table.exists():
-        for line in table.read_text().splitlines():
+        for line in table.read_text(encoding="utf-8").splitlines():
             parts = line.split()
             if len(parts) >= 2 and parts[0].isdigit():
                 names[int(parts[0])] = parts[1]
@@ -163,8 +161,7 @@ def vertebrae_anatomy(path: Path, trunk: Anatomy, rng: np.random.Generator) -> A
 
 def isotropic(labels: sitk.Image, spacing: float) -> np.ndarray:
     """Label map (z, y, x) at isotropic `spacing` in mm, axes along the patient's, over the whole extent of `labels`."""
-    outer = [np.where(bits, labels.GetSize(), 0) - 0.5 for bits in np.ndindex(2, 2, 2)]
-    corners = [labels.TransformContinuousIndexToPhysicalPoint(index.tolist()) for index in outer]
+    corners = outer_corners(labels)
     low, high = np.min(corners, axis=0), np.max(corners, axis=0)
     grid = sitk.Image(np.ceil((high - low) / spacing).astype(int).tolist(), labels.GetPixelID())
     grid.SetSpacing([spacing] * 3)

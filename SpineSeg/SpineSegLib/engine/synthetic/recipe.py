@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,13 +74,13 @@ def load_anatomies(folder: Path, seed: int = 0) -> Iterator[Anatomy]:
     """
     trunks = {}
     for index, (name, file) in enumerate(TRUNKS.items()):
-        trunks[name] = _named(trunk_anatomy(_existing(folder / file), np.random.default_rng([seed, index])), name)
+        trunks[name] = replace(trunk_anatomy(_existing(folder / file), np.random.default_rng([seed, index])), name=name)
         yield trunks[name]
     for index, (mask, bodies) in enumerate(VERTEBRAE.items()):
         for number, body in enumerate(bodies):
             rng = np.random.default_rng([seed, 100 + index, number])
             path = _existing(folder / f"{mask}.nii.gz")
-            yield _named(vertebrae_anatomy(path, trunks[body], rng), f"{mask}-{body}")
+            yield replace(vertebrae_anatomy(path, trunks[body], rng), name=f"{mask}-{body}")
 
 
 def render_cases(
@@ -126,10 +127,6 @@ def _write_case(folder: Path, patient: str, image: sitk.Image, mask: sitk.Image)
     (folder / "case.json").write_text(json.dumps({"patient": patient}), encoding="utf-8")
     write_image(image, folder / "ct.nrrd")
     write_image(mask, folder / "mask.nii.gz")
-
-
-def _named(anatomy: Anatomy, name: str) -> Anatomy:
-    return Anatomy(name, anatomy.tissue, anatomy.vertebrae, anatomy.spine_depth, anatomy.bone_depth, anatomy.spacing)
 
 
 def _existing(path: Path) -> Path:
