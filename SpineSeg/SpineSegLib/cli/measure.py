@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 
 def peak_memory_mb() -> float | None:
     """Most memory this process has held so far in MiB; None where the system doesn't say."""
     if sys.platform == "win32":
         return _peak_windows()
+    if sys.platform == "linux":
+        return _peak_linux()
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # macOS counts bytes
+
+
+def _peak_linux() -> float | None:
+    # ru_maxrss would count the process that started this one, as it survives exec
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _peak_windows() -> float | None:

@@ -21,8 +21,8 @@ are held out for validation, unless --validation names a folder of others.
 Work in progress lies in <MODEL>.training beside the model. A training that was stopped, by Ctrl-C or by a power cut,
 goes on from its last epoch when the same command is given again. The learning curve is drawn there too.
 
-With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it, as they
-were for the model that ships with SpineSeg (see its model card).
+With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it into
+<MODEL>.rendered, as they were for the model that ships with SpineSeg (see its model card).
 
 examples:
   spineseg phantom cases --count 20

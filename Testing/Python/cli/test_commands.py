@@ -145,3 +145,14 @@ def test_a_reader_that_has_enough(place):
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_peak_memory_is_that_of_this_process_alone():
+    """A process started from a large one must not report the large one's memory."""
+    measure = "from SpineSegLib.cli.measure import peak_memory_mb as peak; print(peak())"
+    large = (
+        "import subprocess, sys; block = bytearray(600_000_000); block[::4096] = b'x' * len(block[::4096]); "
+        f"print(subprocess.run([sys.executable, '-c', {measure!r}], capture_output=True, text=True).stdout)"
+    )
+    done = subprocess.run([sys.executable, "-c", large], env=environment(), capture_output=True, text=True)
+    assert 5 < float(done.stdout) < 200

@@ -75,7 +75,7 @@ def test_outside_the_source_there_is_air(anatomy):
     assert not spine_labels(far).any()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_rendered_mask_lies_on_bone(anatomy, seed):
     case = render_case(anatomy, np.random.default_rng(seed), wide=bool(seed % 2))
     assert case.image.GetSize() == case.mask.GetSize()
