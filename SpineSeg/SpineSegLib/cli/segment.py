@@ -69,6 +69,11 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     )
     parser.add_argument("--series", metavar="S", help="number, UID or description of the series in a folder of several")
     parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="straighten gantry tilt, use doubled slices once, take voxels that are no number as air",
+    )
+    parser.add_argument(
         "--no-postprocess", action="store_true", help="keep small islands, holes and patches as they are"
     )
     parser.add_argument("--picture", metavar="PNG", type=Path, help="also draw slices with outlines into this file")
@@ -99,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
 
     if not options.debug:
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    volume = read_volume(options.ct, options.series)
+    volume = read_volume(options.ct, options.series, options.repair)
     _check_outputs(options, output, volume.dicom_files, volume)
     reference, notes = None, volume.notes
     if options.reference is not None:

@@ -17,6 +17,7 @@ from SpineSegLib.engine.dicom_frames import Frame, PixelReader, read_frames
 from SpineSegLib.engine.dicom_series import Series
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.preprocessing import AIR_HU
+from SpineSegLib.engine.volume import Repair
 
 # Slices nearer to each other than this lie at the same position.
 SAME_POSITION_MM = 0.01
@@ -35,30 +36,32 @@ class Stack:
     image: sitk.Image
     files: tuple[Path, ...]
     notes: tuple[str, ...]
+    repairs: tuple[Repair, ...]
 
 
 def read_series(series: Series) -> Stack:
     """Read a series into one volume: slices sorted along their normal, in HU, padding and values below -1024 HU as air.
 
     Doubled slices are kept once; slices shifted against each other (gantry tilt) are moved within their planes onto an
-    orthogonal grid by linear interpolation, both with a note. Raises InputError for missing, contradictory, unevenly
-    spaced or damaged slices.
+    orthogonal grid by linear interpolation; both are told as repairs. Raises InputError for missing, contradictory,
+    unevenly spaced or damaged slices.
     """
     notes: list[str] = []
+    repairs: list[Repair] = []
     frames = [frame for path in series.files for frame in read_frames(path)]
     frames = _largest_stack(frames, notes)
     pixels = PixelReader()
-    frames = _sorted_once_each(frames, pixels, notes)
+    frames = _sorted_once_each(frames, pixels, repairs)
     spacing = _slice_distance(frames)
 
     whole = all(frame.slope.is_integer() and frame.intercept.is_integer() for frame in frames)
     array = np.empty((len(frames), *frames[0].shape), np.int16 if whole else np.float32)
     for index, frame in enumerate(frames):
         array[index] = pixels.hu(frame)
-    image = _place(array, frames, spacing, notes)
+    image = _place(array, frames, spacing, repairs)
 
     files = tuple(dict.fromkeys(frame.path for frame in frames))
-    return Stack(image, files, tuple(notes))
+    return Stack(image, files, tuple(notes), tuple(repairs))
 
 
 def _largest_stack(frames: list[Frame], notes: list[str]) -> list[Frame]:
@@ -90,7 +93,7 @@ def _largest_stack(frames: list[Frame], notes: list[str]) -> list[Frame]:
     return stacks[0]
 
 
-def _sorted_once_each(frames: list[Frame], pixels: PixelReader, notes: list[str]) -> list[Frame]:
+def _sorted_once_each(frames: list[Frame], pixels: PixelReader, repairs: list[Repair]) -> list[Frame]:
     """Frames in rising order along their normal, identical ones only once."""
     normal = frames[0].normal
     frames = sorted(frames, key=lambda frame: float(np.dot(normal, frame.position)))
@@ -109,7 +112,8 @@ def _sorted_once_each(frames: list[Frame], pixels: PixelReader, notes: list[str]
             )
         doubled.append(height)
     if doubled:
-        notes.append(f"{len(doubled)} slices were in the series twice and are used once.")
+        count = "A slice is" if len(doubled) == 1 else f"{len(doubled)} slices are"
+        repairs.append(Repair(f"{count} in the series twice", "each is used once"))
     if len(kept) < 2:
         raise InputError("The series has a single slice, and a volume needs at least two.")
     return kept
@@ -141,7 +145,7 @@ def _slice_distance(frames: Sequence[Frame]) -> float:
     return spacing
 
 
-def _place(array: np.ndarray, frames: Sequence[Frame], spacing: float, notes: list[str]) -> sitk.Image:
+def _place(array: np.ndarray, frames: Sequence[Frame], spacing: float, repairs: list[Repair]) -> sitk.Image:
     """The volume in patient space; slices that don't lie straight above each other are shifted within their planes."""
     first = frames[0]
     along_row, along_column = first.orientation[:3], first.orientation[3:]
@@ -152,7 +156,7 @@ def _place(array: np.ndarray, frames: Sequence[Frame], spacing: float, notes: li
     origin_aside = (aside.min(axis=0) + aside.max(axis=0)) / 2
     if np.ptp(aside, axis=0).max() > MAX_DRIFT_PIXELS:
         array, origin_aside = _straighten(array, aside)
-        notes.append(_straightening_note(aside, first.spacing, spacing))
+        repairs.append(_straightening(aside, first.spacing, spacing))
     image = sitk.GetImageFromArray(array)
     image.SetSpacing((first.spacing[1], first.spacing[0], spacing))
     origin = (
@@ -165,10 +169,10 @@ def _place(array: np.ndarray, frames: Sequence[Frame], spacing: float, notes: li
     return image
 
 
-def _straightening_note(aside: np.ndarray, pixel: tuple[float, float], spacing: float) -> str:
+def _straightening(aside: np.ndarray, pixel: tuple[float, float], spacing: float) -> Repair:
     sideways = np.hypot(*((aside[-1] - aside[0]) * (pixel[1], pixel[0]))) / (len(aside) - 1)
     angle = np.degrees(np.arctan2(sideways, spacing))
-    return f"The gantry was tilted by {angle:.1f} degrees; the slices were moved onto a straight grid."
+    return Repair(f"The gantry was tilted by {angle:.1f} degrees", "the slices are moved onto a straight grid")
 
 
 def _straighten(array: np.ndarray, aside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

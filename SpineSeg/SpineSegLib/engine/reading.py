@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import SimpleITK as sitk
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.nifti import check_nifti
 from SpineSegLib.engine.preprocessing import AIR_HU
-from SpineSegLib.engine.volume import Volume
+from SpineSegLib.engine.volume import Repair, Volume
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Pixel sizes outside are units gone wrong (metres, micrometres) rather than a patient.
@@ -21,16 +22,25 @@ SPACING_LIMITS_MM = (0.02, 20.0)
 FAT_HU = -20.0
 
 
-def read_volume(path: str | Path, series: str | int | None = None) -> Volume:
+def read_volume(path: str | Path, series: str | int | None = None, repair: bool = False) -> Volume:
     """Read a CT in HU from a volume file, a DICOM folder (with subfolders) or one file of a DICOM series.
 
     `series` chooses among the CT series of a DICOM folder by number, UID or description. The image is sitkInt16 where
-    all values are whole numbers, else sitkFloat32; values below -1024 HU, NaN and infinities become -1024 HU.
+    all values are whole numbers, else sitkFloat32; values below -1024 HU become -1024 HU.
+    `repair` allows what changes a faulty CT: gantry tilt is straightened, a slice that is there twice is used once, NaN
+    and infinities become -1024 HU.
 
-    Raises InputError with one sentence if there is nothing to read, if it isn't a CT in HU or isn't a volume, or if
-    slices are missing, doubled with different content, unevenly spaced or damaged.
+    Raises InputError with one sentence if there is nothing to read, if it isn't a CT in HU or isn't a volume, if slices
+    are missing, doubled with different content, unevenly spaced or damaged, or if it needs a repair that isn't allowed.
     """
-    path = existing(path)
+    volume = _read(existing(path), series)
+    for fault in volume.repairs:
+        if not repair:
+            raise InputError(f"{fault.problem}; export a CT without that, or add --repair, with which {fault.cure}.")
+    return replace(volume, notes=volume.notes + tuple(f"{fault.problem}; {fault.cure}." for fault in volume.repairs))
+
+
+def _read(path: Path, series: str | int | None) -> Volume:
     if path.is_dir():
         return _read_dicom(path, series)
     ending = volume_ending(path)
@@ -47,8 +57,8 @@ def read_volume(path: str | Path, series: str | int | None = None) -> Volume:
         raise InputError(f"{path} is a segmentation, not a CT; give the CT it was made from.")
 
     image = _read_image(path)
-    image, notes = _to_hu(image, str(path))
-    return Volume(image, path.name[: -len(ending)], notes=notes)
+    image, repairs = _to_hu(image, str(path))
+    return Volume(image, path.name[: -len(ending)], repairs=repairs)
 
 
 def read_labelmap(path: str | Path) -> sitk.Image:
@@ -142,11 +152,11 @@ def _dicom_volume(series) -> Volume:
     from SpineSegLib.engine.dicom_volume import read_series
 
     stack = read_series(series)
-    image, notes = _to_hu(stack.image, "The series")
+    image, repairs = _to_hu(stack.image, "The series")
     name = " ".join(
         str(part) for part in (series.modality, series.number, series.description) if part not in (None, "")
     )
-    return Volume(image, name, stack.files, stack.notes + notes)
+    return Volume(image, name, stack.files, stack.notes, stack.repairs + repairs)
 
 
 # --- volume files -----------------------------------------------------------------------------------------------------
@@ -207,9 +217,9 @@ def _check_header(reader: sitk.ImageFileReader, path: Path, layers: bool) -> Non
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[str, ...]]:
-    """`image` as int16 (float32 where values aren't whole), -1024 HU and more, with notes; refuses what isn't in HU."""
-    notes: tuple[str, ...] = ()
+def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[Repair, ...]]:
+    """`image` as int16 (float32 where values aren't whole), -1024 HU and more; refuses what isn't in HU."""
+    repairs: tuple[Repair, ...] = ()
     array = sitk.GetArrayViewFromImage(image)
     if array.dtype.kind == "f":
         bad = ~np.isfinite(array)
@@ -217,14 +227,15 @@ def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[str, ...]]:
         if count == array.size:
             raise InputError(f"{place} holds no numbers at all (only NaN); export it again.")
         if count:
-            notes = (f"{count} voxels that are no number (NaN or infinite) are treated as air.",)
+            voxels = "A voxel is" if count == 1 else f"{count} voxels are"
+            repairs = (Repair(f"{voxels} no number (NaN or infinite)", "such voxels are treated as air"),)
             array = np.where(bad, array.dtype.type(AIR_HU), array)
     _require_hu(array, place)
 
     if array.dtype.kind == "f" and not _whole(array):
         converted = np.empty(array.shape, np.float32)
     elif array.dtype == np.int16 and array.min() >= AIR_HU:
-        return image, notes
+        return image, repairs
     else:
         converted = np.empty(array.shape, np.int16)
     real = converted.dtype.kind == "f"
@@ -234,7 +245,7 @@ def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[str, ...]]:
         target[...] = np.clip(source, int(AIR_HU), None if real else np.iinfo(np.int16).max)
     result = sitk.GetImageFromArray(converted)
     result.CopyInformation(image)
-    return result, notes
+    return result, repairs
 
 
 def _require_hu(array: np.ndarray, place: str) -> None:

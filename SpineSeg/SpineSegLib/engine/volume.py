@@ -10,19 +10,28 @@ import SimpleITK as sitk
 
 
 @dataclass(frozen=True)
+class Repair:
+    """A fault of a CT and, in the present tense, what reading does about it where it is allowed to."""
+
+    problem: str
+    cure: str
+
+
+@dataclass(frozen=True)
 class Volume:
     """A CT in Hounsfield units with its place in the patient.
 
     `image` is 3-D (sitkInt16 or sitkFloat32), HU, LPS physical space; its array view has z, y, x order.
     `name` says what was read without naming a patient.
     `dicom_files` are the instances in the order of the slices (one file for enhanced CT), empty for other formats.
-    `notes` are plain sentences on what reading changed or noticed.
+    `notes` are plain sentences on what reading changed or noticed; `repairs` are the faults that were repaired.
     """
 
     image: sitk.Image
     name: str
     dicom_files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
 
 
 def outer_corners(image: sitk.Image) -> np.ndarray:

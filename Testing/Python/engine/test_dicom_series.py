@@ -320,7 +320,10 @@ def test_doubled_slices(tmp_path):
     truth = sample_ct()
     files = write_series(tmp_path / "s", truth)
     shutil.copy(files[3], tmp_path / "s" / "again")
-    volume = read_volume(tmp_path)
+    with pytest.raises(InputError) as error:
+        read_volume(tmp_path)
+    assert "--repair" in assert_sentence(error)
+    volume = read_volume(tmp_path, repair=True)
     assert_same_place(volume.image, truth)
     assert len(volume.dicom_files) == 7
     assert "twice" in volume.notes[0]
@@ -396,7 +399,10 @@ def test_gantry_tilt_is_straightened(tmp_path, degrees):
         return 400 * np.sin(x / 9) * np.cos((y + 4) / 8) + 5 * z - 300
 
     normal, distance = tilted(tmp_path / "s", degrees, pattern)
-    volume = read_volume(tmp_path)
+    with pytest.raises(InputError) as error:
+        read_volume(tmp_path)
+    assert "--repair" in assert_sentence(error)
+    volume = read_volume(tmp_path, repair=True)
     image = volume.image
     assert f"tilted by {abs(degrees)}.0 degrees" in volume.notes[0]
     direction = np.array(image.GetDirection()).reshape(3, 3)

@@ -87,10 +87,13 @@ def test_values_beyond_16_bits_are_cut_off(tmp_path):
     assert sitk.GetArrayFromImage(read_volume(saved(tmp_path, array)).image)[3, 3, 3] == 32767
 
 
-def test_few_nan_and_infinities_are_air_with_a_note(tmp_path):
+def test_few_nan_and_infinities_are_air_where_allowed(tmp_path):
     array = values()
     array[0, 0, :3] = np.nan, np.inf, -np.inf
-    volume = read_volume(saved(tmp_path, array))
+    with pytest.raises(InputError) as error:
+        read_volume(saved(tmp_path, array))
+    assert "3 voxels are no number" in assert_sentence(error)
+    volume = read_volume(saved(tmp_path, array), repair=True)
     assert (sitk.GetArrayFromImage(volume.image)[0, 0, :3] == -1024).all()
     assert "3 voxels" in volume.notes[0]
 
