@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import keras
 
 THRESHOLDS = np.round(np.arange(0.2, 0.81, 0.05), 2)
+FLAT = 0.002  # Dice that counts as the same
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,16 @@ def fingerprint(cases: Sequence[TrainingCase]) -> str:
 
 
 def calibrate(model: keras.Model, sampler: PatchSampler, settings: TrainingSettings) -> tuple[float, dict[str, float]]:
-    """The foreground threshold of the highest pooled validation Dice, and the scores there (voxels pooled)."""
+    """The foreground threshold with the best pooled validation Dice, up to `FLAT`, and the scores there."""
     counts = np.zeros((len(THRESHOLDS), 3))  # true positives, predicted, reference
     for probability, truth in validation_patches(model, sampler, settings):
         for i, threshold in enumerate(THRESHOLDS):
             predicted = probability >= threshold
             counts[i] += (np.count_nonzero(predicted & truth), np.count_nonzero(predicted), np.count_nonzero(truth))
     dice = 2 * counts[:, 0] / np.maximum(counts[:, 1] + counts[:, 2], 1)
-    best = int(np.argmax(dice))
+    # The optimum is flat: of thresholds that are as good, the one nearest to a half promises most on other scans.
+    good = np.flatnonzero(dice >= dice.max() - FLAT)
+    best = int(good[np.argmin(np.abs(THRESHOLDS[good] - 0.5))])
     hits, predicted, reference = counts[best]
     return float(THRESHOLDS[best]), {
         "validation_dice": float(dice[best]),
