@@ -39,7 +39,7 @@ def tidy(
 ) -> None:
     """Tidy uint8 probabilities (labels, z, y, x; 255 is 1) in place. `spacing`: mm in z, y, x.
 
-    The largest part always stays, however small the field of view.
+    The largest group stays, however small the field of view; where every part is smaller than `island`, nothing does.
     """
     settings = settings or Tidying()
     box = foreground_box(probabilities, threshold)
@@ -60,11 +60,10 @@ def _kept(inside: np.ndarray, spacing: tuple[float, float, float], settings: Tid
     """The parts of a mask (z, y, x) that belong to the spine."""
     voxel = float(np.prod(spacing))
     parts, count = ndimage.label(inside, structure=np.ones((3, 3, 3)))
-    if count <= 1:
-        return inside
     volume = _sizes(parts, count) * voxel
     candidates = volume >= settings.island
-    candidates[int(volume.argmax())] = True
+    if not candidates.any():
+        return np.zeros_like(inside)
     # parts within `near` of each other meet when each grows by half of it
     image = sitk.GetImageFromArray(candidates[parts].astype(np.uint8))
     image.SetSpacing(spacing[::-1])

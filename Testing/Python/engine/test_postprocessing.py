@@ -50,9 +50,10 @@ def test_a_far_part_goes_where_the_spine_is_much_larger():
     np.testing.assert_array_equal(tidied(small | head)[0], small | head)
 
 
-def test_the_largest_part_stays_however_small():
-    tiny = ball(SHAPE, (30, 40, 40), 2)
-    np.testing.assert_array_equal(tidied(tiny)[0], tiny)
+def test_a_small_spine_alone_stays_and_specks_alone_do_not():
+    small, speck = ball(SHAPE, (30, 40, 40), 5), ball(SHAPE, (30, 40, 40), 3)  # 0.5 and 0.1 ml
+    np.testing.assert_array_equal(tidied(small)[0], small)
+    assert not tidied(speck).any()
 
 
 def test_sizes_are_in_mm():

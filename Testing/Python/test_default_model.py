@@ -1,0 +1,67 @@
+"""The model that ships: it segments what it never saw, whichever way it is stored, and its card goes with it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from commandline import spineseg
+from SpineSegLib.engine.metrics import compare
+from SpineSegLib.engine.model_file import read_info
+from SpineSegLib.resources import resources_dir
+
+MODELS = resources_dir() / "Models"
+
+
+def segmented(ct: Path, out: Path, *more: object) -> tuple[sitk.Image, dict]:
+    done = spineseg("segment", ct, "-o", out, "--json", *more)
+    assert done.returncode == 0, done.stderr
+    return sitk.ReadImage(str(out)), json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("seed", "region"), [(301, "L4-L2"), (302, "T9-T7")])
+def test_phantoms_never_trained_on(tmp_path, seed, region):
+    case = tmp_path / "case"
+    made = spineseg("phantom", case, "--seed", seed, "--region", region, "--view", "spine", "--format", "nifti")
+    assert made.returncode == 0, made.stderr
+    _, result = segmented(case / "ct.nii.gz", tmp_path / "out.nii.gz", "--reference", case / "mask.nii.gz")
+    assert result["metrics"]["dice"] > 0.92
+
+
+def test_water_has_no_spine(tmp_path):
+    spineseg("phantom", tmp_path / "water", "--kind", "water", "--format", "nifti")
+    labels, result = segmented(tmp_path / "water" / "ct.nii.gz", tmp_path / "out.nii.gz")
+    assert result["metrics"]["volume_ml"] == 0
+    assert not sitk.GetArrayViewFromImage(labels).any()
+
+
+@pytest.mark.parametrize(("case", "least"), [("ts_example_dicom", 0.75), ("tptbox_L3", 0.88)])
+def test_real_ct_stored_otherwise_gives_the_same(shared_data, tmp_path, case, least):
+    place = shared_data / "cases" / case
+    ct = place / "dicom" if (place / "dicom").is_dir() else place / "ct.nii.gz"
+    straight, result = segmented(ct, tmp_path / "straight.nrrd", "--reference", place / "mask.nii.gz")
+    assert result["metrics"]["dice"] > least
+    if ct.is_dir():
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(ct)))
+        image = reader.Execute()
+    else:
+        image = sitk.ReadImage(str(ct))
+    sitk.WriteImage(sitk.DICOMOrient(image, "PIR"), str(tmp_path / "sagittal.nii.gz"))
+    turned, _ = segmented(tmp_path / "sagittal.nii.gz", tmp_path / "turned.nrrd")
+    back = sitk.Resample(turned, straight, sitk.Transform(), sitk.sitkNearestNeighbor)
+    assert compare(back, straight, {"spine": 1}).metrics["dice"] > 0.995
+    differing = np.mean(sitk.GetArrayViewFromImage(back) != sitk.GetArrayViewFromImage(straight))
+    assert differing < 1e-3
+
+
+def test_model_and_card_belong_together():
+    file = MODELS / "default.weights.h5"
+    info = read_info(file)
+    card = (MODELS / "default.md").read_text(encoding="utf-8")
+    assert file.stat().st_size < 40e6
+    assert info.labels == ("vertebrae", "sacrum")
+    assert info.licence in card
+    assert "research" in card.lower()
+    assert "@" not in card  # no figure left to fill in
