@@ -62,8 +62,8 @@ def _kept(inside: np.ndarray, spacing: tuple[float, float, float], settings: Tid
     parts, count = ndimage.label(inside, structure=np.ones((3, 3, 3)))
     volume = _sizes(parts, count) * voxel
     candidates = volume >= settings.island
-    if not candidates.any():
-        return np.zeros_like(inside)
+    if np.count_nonzero(candidates) <= 1:
+        return candidates[parts]
     # parts within `near` of each other meet when each grows by half of it
     image = sitk.GetImageFromArray(candidates[parts].astype(np.uint8))
     image.SetSpacing(spacing[::-1])
