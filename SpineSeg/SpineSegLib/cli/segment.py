@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-    from SpineSegLib.engine.metrics import Comparison
+    from SpineSegLib.engine.comparison.metrics import Comparison
     from SpineSegLib.engine.volume import Volume
 
 EPILOG = """\
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     _check_outputs(options, output, [path for path in (options.ct, options.reference, model) if path is not None])
     import SimpleITK as sitk
 
-    from SpineSegLib.engine.metrics import on_grid_of
+    from SpineSegLib.engine.comparison.grids import on_grid_of
     from SpineSegLib.engine.reading import read_labelmap, read_volume
     from SpineSegLib.engine.writing import write_segmentation
 
@@ -189,13 +189,13 @@ def _check_outputs(
 def _compare(labelmap: sitk.Image, reference: sitk.Image | None, segments: tuple) -> Comparison | None:
     if reference is None:
         return None
-    from SpineSegLib.engine.metrics import compare
+    from SpineSegLib.engine.comparison.metrics import compare
 
     return compare(labelmap, reference, {segment.key: segment.label for segment in segments})
 
 
 def _metrics(labelmap: sitk.Image, comparison: Comparison | None) -> dict[str, Any]:
-    from SpineSegLib.engine.metrics import volume_ml
+    from SpineSegLib.engine.comparison.metrics import volume_ml
 
     return {"volume_ml": volume_ml(labelmap)} if comparison is None else comparison.metrics
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from SpineSegLib.engine.comparison.metrics import compare, overlap_metrics, volume_ml
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.metrics import compare, overlap_metrics, volume_ml
 
 LABELS = {"vertebrae": 1, "sacrum": 2}
 

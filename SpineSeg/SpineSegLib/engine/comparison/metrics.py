@@ -1,4 +1,4 @@
-"""How well a segmentation agrees with a reference drawn by hand."""
+"""How well a segmentation agrees with a reference drawn by hand: counts of voxels and what follows from them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.volume import outer_corners
+from SpineSegLib.engine.comparison.grids import on_grid_of
 
-SAME_GRID = 0.01  # voxels that grids may be apart and still count as the same
-LEAST_OVERLAP = 0.75  # of the smaller extent; below it the two images show different places
 LEAST_SACRUM = 0.05  # of the predicted sacrum; a reference that covers less was drawn without it
 
 
@@ -40,10 +37,6 @@ def overlap_metrics(tp: int, fp: int, fn: int, tn: int) -> dict[str, float | Non
     Both masks empty: dice, f1, jaccard, sensitivity and precision are None. One of them empty: dice, f1 and jaccard are
     0.
     """
-
-    def ratio(part: int, whole: int) -> float | None:
-        return part / whole if whole else None
-
     dice = ratio(2 * tp, 2 * tp + fp + fn)
     return {
         "dice": dice,
@@ -53,6 +46,30 @@ def overlap_metrics(tp: int, fp: int, fn: int, tn: int) -> dict[str, float | Non
         "jaccard": ratio(tp, tp + fp + fn),
         "specificity": ratio(tn, tn + fp),
     }
+
+
+def mask_metrics(tp: int, fp: int, fn: int, tn: int, voxel_ml: float) -> dict[str, float | int | None]:
+    """`overlap_metrics`, volumes in ml, and the counts themselves.
+
+    accuracy = (tp + tn) / all voxels; volume_difference_ml = prediction - reference; volume_difference_percent is that
+    in percent of the reference, None where the reference is empty.
+    """
+    return overlap_metrics(tp, fp, fn, tn) | {
+        "accuracy": ratio(tp + tn, tp + fp + fn + tn),
+        "volume_ml": (tp + fp) * voxel_ml,
+        "reference_volume_ml": (tp + fn) * voxel_ml,
+        "volume_difference_ml": (fp - fn) * voxel_ml,
+        "volume_difference_percent": ratio(100 * (fp - fn), tp + fn),
+        "true_positives": tp,
+        "false_positives": fp,
+        "false_negatives": fn,
+        "true_negatives": tn,
+    }
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """`part` / `whole`; None where `whole` is 0."""
+    return part / whole if whole else None
 
 
 def voxel_ml(image: sitk.Image) -> float:
@@ -73,68 +90,31 @@ def compare(prediction: sitk.Image, reference: sitk.Image, labels: Mapping[str, 
     its extent nothing is marked, as segmentations are often stored cut to what they mark. Where the reference was drawn
     without the sacrum, only the other labels are compared.
     Metrics are those of `overlap_metrics`, `volume_ml` and `reference_volume_ml` of what was compared, and the counts
-    of true and false positives and negatives.
+    of true and false positives and negatives. `pair.compare_pair` measures more.
     Raises InputError if the two don't show the same place.
     """
     reference, notes = on_grid_of(prediction, reference)
     counts = _counts(prediction, reference)
     compared = dict(labels)
-    sacrum = counts[labels["sacrum"]] if "sacrum" in labels and len(labels) > 1 else np.zeros(2, dtype=int)
-    if sacrum.sum() and sacrum[1] < LEAST_SACRUM * sacrum.sum():
+    if "sacrum" in labels and len(labels) > 1 and drawn_without(*counts[labels["sacrum"]]):
         del compared["sacrum"]
-        notes += (f"the reference does not contain the sacrum: only {' and '.join(compared)} were compared",)
+        notes += (without_sacrum(compared),)
     fp, tp = (int(n) for n in counts[list(compared.values())].sum(axis=0))
     tn, fn = (int(n) for n in counts.sum(axis=0) - (fp, tp))
-    metrics = overlap_metrics(tp, fp, fn, tn) | {
-        "volume_ml": (tp + fp) * voxel_ml(prediction),
-        "reference_volume_ml": (tp + fn) * voxel_ml(prediction),
-        "true_positives": tp,
-        "false_positives": fp,
-        "false_negatives": fn,
-        "true_negatives": tn,
-    }
+    metrics = mask_metrics(tp, fp, fn, tn, voxel_ml(prediction))
+    for key in ("accuracy", "volume_difference_ml", "volume_difference_percent"):
+        del metrics[key]
     return Comparison(metrics, tuple(compared), notes)
 
 
-def on_grid_of(image: sitk.Image, reference: sitk.Image) -> tuple[sitk.Image, tuple[str, ...]]:
-    """The reference on the grid of `image`: itself if it is there already, else what it marks (uint8, 0 or 1) and a
-    note.
-
-    Raises InputError if the two don't show the same place.
-    """
-    if same_grid(image, reference):
-        return reference, ()
-    one, other = outer_corners(image), outer_corners(reference)
-    low = np.maximum(one.min(axis=0), other.min(axis=0))
-    high = np.minimum(one.max(axis=0), other.max(axis=0))
-    extents = [np.prod(corners.max(axis=0) - corners.min(axis=0)) for corners in (one, other)]
-    overlap = np.prod(np.clip(high - low, 0, None)) / min(extents)
-    if overlap < LEAST_OVERLAP:
-        shared = "no place" if overlap == 0 else f"only {overlap:.0%} of their extent"
-        raise InputError(
-            f"The reference and the CT share {shared} in the patient, so they belong to different scans; "
-            "choose the reference of this CT."
-        )
-    marked = reference > 0
-    resampled = sitk.Resample(marked, image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    if _any(marked) and not _any(resampled):
-        raise InputError(
-            "All that is marked in the reference lies outside the CT, so they belong to different scans; "
-            "choose the reference of this CT."
-        )
-    return resampled, ("the reference lies on another grid than the CT and was resampled to it",)
+def drawn_without(outside: int, inside: int) -> bool:
+    """Whether a reference was drawn without a structure, of whose predicted voxels these lie out- and inside it."""
+    return bool(inside + outside) and inside < LEAST_SACRUM * (inside + outside)
 
 
-def same_grid(one: sitk.Image, other: sitk.Image) -> bool:
-    """Whether voxels with the same index lie in the same place, up to a hundredth of a voxel."""
-    if one.GetSize() != other.GetSize():
-        return False
-    tolerance = SAME_GRID * min(one.GetSpacing())
-    return np.allclose(outer_corners(one), outer_corners(other), rtol=0, atol=tolerance)
-
-
-def _any(mask: sitk.Image) -> bool:
-    return bool(sitk.GetArrayViewFromImage(mask).any())
+def without_sacrum(compared: Mapping[str, int] | tuple[str, ...]) -> str:
+    """The note that says so."""
+    return f"the reference does not contain the sacrum: only {' and '.join(compared)} were compared"
 
 
 def _counts(prediction: sitk.Image, reference: sitk.Image) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""How good a segmentation is: metrics, agreement, statistics and the report that shows them."""

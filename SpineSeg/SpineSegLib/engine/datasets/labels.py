@@ -1,0 +1,87 @@
+"""What the numbers in label maps mean: the schemes of public data sets and tools, mapped to our structures.
+
+Structures are the keys of `segments`: "C1" to "L6", "T13", "sacrum", "vertebrae" (all of them in one) and "spine".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import SimpleITK as sitk
+
+CERVICAL = tuple(f"C{n}" for n in range(1, 8))
+THORACIC = tuple(f"T{n}" for n in range(1, 13))
+LUMBAR = tuple(f"L{n}" for n in range(1, 6))
+LEVELS = (*CERVICAL, *THORACIC, "T13", *LUMBAR, "L6")
+
+
+def _numbered(names: tuple[str, ...], first: int) -> dict[int, str]:
+    return dict(enumerate(names, start=first))
+
+
+# TotalSegmentator marks the first sacral vertebra on its own; for us it is part of the sacrum.
+SCHEMES: dict[str, dict[int, str]] = {
+    "spineseg": {1: "vertebrae", 2: "sacrum"},
+    # Sekuboyina et al. 2021; CTSpine1K (Deng et al. 2021) uses the same numbers
+    "verse": _numbered((*CERVICAL, *THORACIC, *LUMBAR, "L6"), 1) | {26: "sacrum", 27: "sacrum", 28: "T13"},
+    # class map "total" of TotalSegmentator 2, from L5 up to C1
+    "totalsegmentator": {25: "sacrum", 26: "sacrum"} | _numbered((*CERVICAL, *THORACIC, *LUMBAR)[::-1], 27),
+    "totalsegmentator-v1": _numbered((*CERVICAL, *THORACIC, *LUMBAR)[::-1], 18) | {92: "sacrum"},
+    "totalspineseg": _numbered(CERVICAL, 11) | _numbered(THORACIC, 21) | _numbered(LUMBAR, 41) | {50: "sacrum"},
+}  # fmt: skip
+ANY = "any"  # every label is spine, which structure is not known
+SCHEME_NAMES = (*SCHEMES, ANY)
+
+_LEVEL = re.compile(r"(?:vertebrae?[ _-]*)?([CTL])[ _-]?0?(\d{1,2})(?:[ _-]*vertebra)?", re.IGNORECASE)
+_WHOLE = {
+    "vertebra": "vertebrae", "vertebrae": "vertebrae", "vertebral column": "vertebrae", "spine": "spine",
+    "sacrum": "sacrum", "sacrum and coccyx": "sacrum", "coccyx": "sacrum", "vertebrae_s1": "sacrum", "s1": "sacrum",
+    "vertebrae s1": "sacrum",
+}  # fmt: skip
+
+
+def structure_of(name: str) -> str | None:
+    """The structure a segment's name means ("vertebrae_L5", "L5 vertebra", "L5", "Sacrum" ...), None if it is none."""
+    name = name.strip()
+    if key := _WHOLE.get(name.lower()):
+        return key
+    match = _LEVEL.fullmatch(name)
+    level = f"{match[1].upper()}{int(match[2])}" if match else None
+    return level if level in LEVELS else None
+
+
+def structures_of_names(names: Mapping[int, str]) -> dict[int, str] | None:
+    """Structures by label of a mask whose segments have names; labels that mean no spine are left out.
+
+    None where no name means anything to us: then every label counts, and which one is what is not known.
+    """
+    known = {label: key for label, name in names.items() if (key := structure_of(name))}
+    return known or None
+
+
+def is_vertebra(key: str) -> bool:
+    """Whether a structure is a vertebra, or all of them."""
+    return key == "vertebrae" or key in LEVELS
+
+
+def training_label(key: str) -> int:
+    """The label that the default model learns for a structure: 1 vertebrae, 2 sacrum."""
+    return 2 if key == "sacrum" else 1
+
+
+def to_training_labels(mask: sitk.Image, structures: Mapping[int, str] | None) -> sitk.Image:
+    """A mask (uint8 or uint16) as uint8 with 1 for vertebrae and 2 for the sacrum, everything else 0.
+
+    `structures`: by label, as in SCHEMES; None: every label above 0 becomes 1.
+    """
+    table = np.zeros(2**16, dtype=np.uint8)
+    if structures is None:
+        table[1:] = 1
+    else:
+        for label, key in structures.items():
+            table[label] = training_label(key)
+    result = sitk.GetImageFromArray(table[sitk.GetArrayViewFromImage(mask)])
+    result.CopyInformation(mask)
+    return result

@@ -1,0 +1,112 @@
+"""Folders as people make them: CT and mask found by their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from SpineSegLib.engine.datasets.case import Case, LabelmapCase, may_name_a_patient, patient_of
+from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.reading import VOLUME_ENDINGS
+
+CT_NAMES = ("ct", "image", "volume")
+MASK_NAMES = ("mask", "seg", "segmentation", "label", "labels", "reference", "gt")
+DICOM = "dicom"
+CASE = "{case}"
+# folders that lie side by side, with files of the same name (or the mask's with a mask's ending)
+SIDE_BY_SIDE = (("ct", "mask"), ("ct", "masks"), ("cts", "masks"), ("images", "labels"), ("images", "masks"),
+                ("volumes", "segmentations"))  # fmt: skip
+_ENDINGS = "|".join(re.escape(ending) for ending in (".seg.nrrd", *VOLUME_ENDINGS))
+
+
+def find(folder: Path) -> list[Case]:
+    """Cases that lie in sub-folders (ct.* or dicom/ with mask.*), as pairs in one folder (x_ct.* or x.* with
+    x_mask.*), or in two folders side by side (images/x.*, labels/x.*); empty if there is none with a mask.
+
+    A file case.json in a case's sub-folder may name the `patient`, else each case is one.
+    """
+    for found in (_in_subfolders(folder), _side_by_side(folder), _pairs(folder)):
+        if any(case.files for case in found):
+            return found
+    return []
+
+
+def find_by_pattern(folder: Path, ct: str, mask: str) -> list[Case]:
+    """Cases by patterns relative to the folder, in which `{case}` stands for the case's name: "{case}/image.nii.gz".
+
+    Raises InputError for patterns that don't hold `{case}`, or that match nothing.
+    """
+    for pattern in (ct, mask):
+        if CASE not in pattern or ".." in Path(pattern).parts or Path(pattern).is_absolute():
+            raise InputError(f"The pattern {pattern} must hold {CASE} and lie in the folder of the cases.")
+    expression = re.escape(ct).replace(re.escape(CASE), "(?P<case>[^/]+)", 1).replace(re.escape(CASE), "(?P=case)")
+    cases: list[Case] = []
+    for path in sorted(folder.glob(ct.replace(CASE, "*"))):
+        match = re.fullmatch(expression, path.relative_to(folder).as_posix())
+        if match:
+            name = match["case"]
+            file = folder / mask.replace(CASE, name)
+            cases.append(_case(name, name, path, file if file.exists() else None))
+    if not any(case.files for case in cases):
+        raise InputError(f"{folder} holds no CT and mask named like {ct} and {mask}; check the patterns.")
+    return cases
+
+
+def _case(name: str, patient: str, ct: Path, mask: Path | None) -> Case:
+    return LabelmapCase(name, patient, ct, private=ct.is_dir() and may_name_a_patient(name), mask=mask)
+
+
+def _in_subfolders(folder: Path) -> list[Case]:
+    cases = []
+    for place in _visible(folder):
+        if place.is_dir():
+            ct = _first(place, CT_NAMES) or (place / DICOM if (place / DICOM).is_dir() else None)
+            if ct is not None:
+                cases.append(_case(place.name, patient_of(place), ct, _first(place, MASK_NAMES)))
+    return cases
+
+
+def _side_by_side(folder: Path) -> list[Case]:
+    for volumes, masks in SIDE_BY_SIDE:
+        if (folder / volumes).is_dir() and (folder / masks).is_dir():
+            stems = {_stem(path, MASK_NAMES): path for path in _visible(folder / masks) if _is_volume(path)}
+            return [
+                _case(stem, stem, ct, stems.get(stem))
+                for ct in _visible(folder / volumes)
+                if (_is_volume(ct) or ct.is_dir()) and (stem := _stem(ct, CT_NAMES))
+            ]
+    return []
+
+
+def _pairs(folder: Path) -> list[Case]:
+    volumes, masks = {}, {}
+    for path in _visible(folder):
+        if not _is_volume(path):
+            continue
+        stem = _stem(path, MASK_NAMES)
+        if stem != _stem(path, ()):
+            masks[stem] = path
+        else:
+            volumes[_stem(path, CT_NAMES)] = path
+    return [_case(stem, stem, path, masks.get(stem)) for stem, path in volumes.items()]
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    yield from sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def _is_volume(path: Path) -> bool:
+    return path.is_file() and re.search(f"({_ENDINGS})$", path.name, re.IGNORECASE) is not None
+
+
+def _stem(path: Path, words: tuple[str, ...]) -> str:
+    """A file's name without its ending and without one of the words at its end ("x_ct.nii.gz" becomes "x")."""
+    stem = re.sub(f"({_ENDINGS})$", "", path.name, flags=re.IGNORECASE)
+    shorter = re.sub(rf"[ ._-]({'|'.join(words)})$", "", stem, flags=re.IGNORECASE) if words else stem
+    return shorter or stem
+
+
+def _first(place: Path, names: tuple[str, ...]) -> Path | None:
+    candidates = (place / (name + ending) for name in names for ending in (".seg.nrrd", *VOLUME_ENDINGS))
+    return next((path for path in candidates if path.exists()), None)

@@ -1,0 +1,30 @@
+"""TotalSegmentator's data set: one folder a case with ct.nii.gz and segmentations/<structure>.nii.gz.
+
+Wasserthal et al., TotalSegmentator: robust segmentation of 104 anatomic structures in CT images, Radiology: Artificial
+Intelligence 5(5) (2023).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from SpineSegLib.engine.datasets.case import Case, MaskFilesCase
+from SpineSegLib.engine.datasets.labels import structure_of
+
+ENDING = ".nii.gz"
+
+
+def find(folder: Path) -> list[Case]:
+    """Cases of the data set, or the one whose folder it is; empty if it is none."""
+    places = [p for p in (folder, *sorted(folder.iterdir())) if (p / "segmentations").is_dir()]
+    cases: list[Case] = []
+    for place in places:
+        ct = place / f"ct{ENDING}"
+        if ct.exists():
+            masks = [
+                (key, path)
+                for path in sorted((place / "segmentations").glob(f"*{ENDING}"))
+                if (key := structure_of(path.name.removesuffix(ENDING))) not in (None, "spine")
+            ]
+            cases.append(MaskFilesCase(place.name, place.name, ct, masks=tuple(masks)))
+    return cases
