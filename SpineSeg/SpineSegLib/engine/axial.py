@@ -7,7 +7,7 @@ axes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from SpineSegLib.engine.axis_weights import axis_weights, resample_plane
 from SpineSegLib.engine.preprocessing import AIR_HU, Preprocessing
-from SpineSegLib.engine.volume import outer_corners
+from SpineSegLib.engine.volume import Grid, Volume
 
 ALIGNED_WITHIN = 2.0  # degrees; a tilt this small changes no anatomy, and results return through the same axes
 THINNEST_STEP = 1.0  # mm between slices given to the network; thinner slices are averaged in groups
@@ -23,30 +23,6 @@ BODY_HU = -300.0
 BODY_MARGIN = 20.0  # mm kept around the body
 BODY_SAMPLING = 4.0  # mm between the voxels looked at to find the body
 READ_AHEAD = 16  # stored slices read at once
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A box of voxels: `shape` and `spacing` (mm) in z, y, x order; `origin` (centre of the first voxel) and
-    `direction` (row-major, columns are the x, y, z axes) in LPS as SimpleITK has them."""
-
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    direction: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
-
-    def point(self, z: float, y: float, x: float) -> np.ndarray:
-        """LPS position in mm of a voxel index (may be fractional)."""
-        steps = np.array([x, y, z]) * self.spacing[::-1]
-        return np.array(self.origin) + np.array(self.direction).reshape(3, 3) @ steps
-
-    def image(self, array: np.ndarray) -> sitk.Image:
-        """The array (z, y, x) as an image in its place."""
-        image = sitk.GetImageFromArray(array)
-        image.SetSpacing(self.spacing[::-1])
-        image.SetOrigin(self.origin)
-        image.SetDirection(self.direction)
-        return image
 
 
 class StoredPlanes(Protocol):
@@ -62,19 +38,20 @@ class StoredPlanes(Protocol):
 
 
 def _hu(array: np.ndarray) -> np.ndarray:
-    """Float32 HU where nothing is below air and NaN is air: padding must not weigh in when pixels are averaged."""
-    return (
-        np.fmax(array, AIR_HU, dtype=np.float32) if array.dtype.kind == "f" else np.maximum(array, AIR_HU, dtype="f4")
-    )
+    """Float32 HU where nothing is below air, and what is no finite number is air: padding must not weigh in when pixels
+    are averaged."""
+    if array.dtype.kind == "f":
+        array = np.where(np.isfinite(array), array, np.float32(AIR_HU))
+    return np.maximum(array, AIR_HU, dtype=np.float32)
 
 
-def aligned_axes(image: sitk.Image) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]] | None:
-    """How a stored volume lies along the patient: for each of x, y, z (LPS) the stored axis and its sense.
+def aligned_axes(direction: Sequence[float]) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]] | None:
+    """How a stored volume lies along the patient: for each of x, y, z (LPS) the stored axis (i, j, k) and its sense.
 
-    The sense is True where the stored axis runs backwards. None if the axes differ from the patient's by more than
-    `ALIGNED_WITHIN` degrees.
+    `direction`: row-major, columns are the stored axes. The sense is True where the stored axis runs backwards. None if
+    the axes differ from the patient's by more than `ALIGNED_WITHIN` degrees.
     """
-    direction = np.array(image.GetDirection()).reshape(3, 3)
+    direction = np.array(direction).reshape(3, 3)
     stored = tuple(int(axis) for axis in np.argmax(np.abs(direction), axis=1))
     if sorted(stored) != [0, 1, 2]:
         return None
@@ -82,6 +59,21 @@ def aligned_axes(image: sitk.Image) -> tuple[tuple[int, int, int], tuple[bool, b
     if np.any(np.abs(along) < np.cos(np.radians(ALIGNED_WITHIN))):
         return None
     return stored, tuple(bool(value < 0) for value in along)
+
+
+def patient_grid(grid: Grid, axes: tuple[tuple[int, ...], tuple[bool, ...]]) -> Grid:
+    """The grid of the `patient_view` of an array on `grid`."""
+    stored, backwards = axes
+    corner = [0, 0, 0]  # k, j, i of the view's first voxel
+    for axis, flip in zip(stored, backwards, strict=True):
+        corner[2 - axis] = grid.shape[2 - axis] - 1 if flip else 0
+    columns = np.array(grid.direction).reshape(3, 3)[:, list(stored)] * np.where(backwards, -1.0, 1.0)
+    return Grid(
+        shape=tuple(grid.shape[2 - axis] for axis in reversed(stored)),
+        spacing=tuple(grid.spacing[2 - axis] for axis in reversed(stored)),
+        origin=tuple(grid.point(*corner).tolist()),
+        direction=tuple(columns.ravel().tolist()),
+    )
 
 
 def patient_view(array: np.ndarray, axes: tuple[tuple[int, ...], tuple[bool, ...]]) -> np.ndarray:
@@ -94,21 +86,10 @@ def patient_view(array: np.ndarray, axes: tuple[tuple[int, ...], tuple[bool, ...
 class AlignedPlanes:
     """Axial planes of a CT stored along the patient's axes: its own voxels."""
 
-    def __init__(self, image: sitk.Image, axes: tuple[tuple[int, ...], tuple[bool, ...]]) -> None:
-        self._image = image  # owns the memory the view looks at
-        self._view = patient_view(sitk.GetArrayViewFromImage(image), axes)
-        stored, backwards = axes
-        size = image.GetSize()
-        corner = [0, 0, 0]
-        for axis, flip in zip(stored, backwards, strict=True):
-            corner[axis] = size[axis] - 1 if flip else 0
-        columns = np.array(image.GetDirection()).reshape(3, 3)[:, list(stored)] * np.where(backwards, -1.0, 1.0)
-        self.grid = Grid(
-            shape=self._view.shape,
-            spacing=tuple(float(image.GetSpacing()[axis]) for axis in reversed(stored)),
-            origin=image.TransformIndexToPhysicalPoint(corner),
-            direction=tuple(columns.ravel()),
-        )
+    def __init__(self, volume: Volume, axes: tuple[tuple[int, ...], tuple[bool, ...]]) -> None:
+        self._volume = volume  # owns the memory the view looks at
+        self._view = patient_view(volume.array, axes)
+        self.grid = patient_grid(volume.grid, axes)
 
     def planes(self, first: int, last: int) -> np.ndarray:
         return np.ascontiguousarray(_hu(self._view[first:last]))
@@ -120,42 +101,61 @@ class AlignedPlanes:
 class ObliquePlanes:
     """Axial planes of a CT stored obliquely: resampled linearly along the patient's axes, air outside."""
 
-    def __init__(self, image: sitk.Image, in_plane: float | None) -> None:
-        self._image = image
-        direction = np.array(image.GetDirection()).reshape(3, 3)
-        stored = np.array(image.GetSpacing())
+    def __init__(self, volume: Volume, in_plane: float | None) -> None:
+        self._volume = volume
+        stored = volume.grid
+        direction = np.array(stored.direction).reshape(3, 3)
         # mm between samples along each patient axis: the length that crosses one voxel
-        along = 1 / np.sqrt(((direction / stored) ** 2).sum(axis=1))
+        along = 1 / np.sqrt(((direction / stored.spacing[::-1]) ** 2).sum(axis=1))
         # finer than the working pixels by a whole number, so that the mean of what they cover follows
         pixel = float(min(along[:2])) if in_plane is None else in_plane / max(1, round(in_plane / min(along[:2])))
         spacing = np.array([pixel, pixel, max(float(along[2]), THINNEST_STEP)])
-        outer = outer_corners(image)
+        outer = stored.outer_corners()
         low, high = np.min(outer, axis=0), np.max(outer, axis=0)
         count = np.maximum(1, np.ceil((high - low) / spacing - 1e-6)).astype(int)
         origin = (low + high) / 2 - (count - 1) / 2 * spacing
         self.grid = Grid(tuple(count[::-1].tolist()), tuple(spacing[::-1].tolist()), tuple(origin.tolist()))
 
-    def _resample(self, first: int, last: int, step: tuple[int, int, int]) -> np.ndarray:
-        shape = [-(-n // s) for n, s in zip((last - first, *self.grid.shape[1:]), step, strict=True)]
-        spacing = [n * s for n, s in zip(self.grid.spacing, step, strict=True)]
-        resampled = sitk.Resample(
-            self._image,
-            shape[::-1],
-            sitk.Transform(),
-            sitk.sitkLinear,
-            self.grid.point(first, 0, 0).tolist(),
-            spacing[::-1],
-            self.grid.direction,
-            AIR_HU,
-            sitk.sitkFloat32,
-        )
-        return _hu(sitk.GetArrayFromImage(resampled))
-
     def planes(self, first: int, last: int) -> np.ndarray:
-        return self._resample(first, last, (1, 1, 1))
+        shape = (last - first, *self.grid.shape[1:])
+        wanted = Grid(shape, self.grid.spacing, tuple(self.grid.point(first, 0, 0).tolist()), self.grid.direction)
+        # only the stored voxels around these planes are copied into memory
+        stored = self._volume.grid
+        corners = stored.index(wanted.outer_corners())
+        start = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, np.array(stored.shape) - 1)
+        stop = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, start + 1, stored.shape)
+        box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+        part = self._volume.array[box]
+        place = Grid(part.shape, stored.spacing, tuple(stored.point(*start).tolist()), stored.direction)
+        return _resample(place.image(np.ascontiguousarray(part)), wanted)
 
     def coarse(self, step: tuple[int, int, int]) -> np.ndarray:
-        return self._resample(0, self.grid.shape[0], step)
+        # every so many stored voxels are enough, and all of them might not fit into memory
+        stored = self._volume.grid
+        finest = min(mm * s for mm, s in zip(self.grid.spacing, step, strict=True))
+        sparse = [max(1, int(finest / mm)) for mm in stored.spacing]
+        part = self._volume.array[:: sparse[0], :: sparse[1], :: sparse[2]]
+        spacing = tuple(mm * s for mm, s in zip(stored.spacing, sparse, strict=True))
+        image = Grid(part.shape, spacing, stored.origin, stored.direction).image(np.ascontiguousarray(part))
+        shape = tuple(-(-n // s) for n, s in zip(self.grid.shape, step, strict=True))
+        spacing = tuple(mm * s for mm, s in zip(self.grid.spacing, step, strict=True))
+        return _resample(image, Grid(shape, spacing, self.grid.origin, self.grid.direction))
+
+
+def _resample(image: sitk.Image, grid: Grid) -> np.ndarray:
+    """The image, linearly interpolated on a grid, air outside: float32 HU (z, y, x)."""
+    resampled = sitk.Resample(
+        image,
+        grid.shape[::-1],
+        sitk.Transform(),
+        sitk.sitkLinear,
+        grid.origin,
+        grid.spacing[::-1],
+        grid.direction,
+        AIR_HU,
+        sitk.sitkFloat32,
+    )
+    return _hu(sitk.GetArrayFromImage(resampled))
 
 
 class AxialSlices:
@@ -167,12 +167,13 @@ class AxialSlices:
     slices (z, y, x) of the working grid around the body; `batch` gives only those rows and columns.
     """
 
-    def __init__(self, image: sitk.Image, preprocessing: Preprocessing, whole: bool = False) -> None:
-        """`image`: CT in HU. `whole`: take the whole field of view instead of the region around the body."""
-        axes = aligned_axes(image)
+    def __init__(self, ct: sitk.Image | Volume, preprocessing: Preprocessing, whole: bool = False) -> None:
+        """`ct`: in HU. `whole`: take the whole field of view instead of the region around the body."""
+        volume = ct if isinstance(ct, Volume) else Volume(ct, "")
+        axes = aligned_axes(volume.grid.direction)
         self._preprocessing = preprocessing
         self._source: StoredPlanes = (
-            ObliquePlanes(image, preprocessing.spacing) if axes is None else AlignedPlanes(image, axes)
+            ObliquePlanes(volume, preprocessing.spacing) if axes is None else AlignedPlanes(volume, axes)
         )
         stored = self._source.grid
         (nz, ny, nx), (dz, dy, dx) = stored.shape, stored.spacing
@@ -202,6 +203,17 @@ class AxialSlices:
         self._columns = axis_weights(nx, dx, shape[1], spacing[1])[self.region[2]]
         self._channels = [axis_weights(nz, dz, count, dz * group, mm) for mm in preprocessing.context]
         self._ready: dict[int, np.ndarray] = {}  # stored slice -> its plane in working pixels
+        self._wanted = np.ones(nz, dtype=bool)  # the stored slices that are ever needed
+
+    def only(self, first: int, last: int) -> None:
+        """Nothing but slices first to last - 1 of the working grid will be asked for: narrows `region`."""
+        rows, columns = self.region[1:]
+        start = min(max(self.region[0].start, first), last)
+        along = slice(start, max(start, min(self.region[0].stop, last)))
+        self.region = (along, rows, columns)
+        self._wanted[:] = False
+        for weights in self._channels:
+            self._wanted[weights[along].indices] = True
 
     def position(self, index: int) -> float:
         """Place of a slice along the patient's axis in mm (LPS z of its centre)."""
@@ -234,9 +246,9 @@ class AxialSlices:
         missing = [int(z) for z in needed if z not in self._ready]
         while missing:
             first = missing[0]
-            last = min(first + READ_AHEAD, self._source.grid.shape[0])
+            last = first + 1 + int(np.flatnonzero(self._wanted[first : first + READ_AHEAD])[-1])
             for z, plane in enumerate(self._source.planes(first, last), start=first):
-                if z not in self._ready:
+                if self._wanted[z] and z not in self._ready:
                     self._ready[z] = resample_plane(plane, self._rows, self._columns)
             missing = [z for z in missing if z >= last]
 

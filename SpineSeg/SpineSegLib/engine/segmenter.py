@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.axial import AxialSlices, Grid
+from SpineSegLib.engine.axial import AxialSlices
 from SpineSegLib.engine.errors import ModelError
-from SpineSegLib.engine.postprocessing import tidy
+from SpineSegLib.engine.postprocessing import Tidying, tidy
 from SpineSegLib.engine.segments import segments_for
-from SpineSegLib.engine.stored_labels import labels_on_stored_grid
-from SpineSegLib.engine.volume import Volume
+from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Box, Decision, way_back
+from SpineSegLib.engine.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from SpineSegLib.engine.model_file import ModelInfo
+
+CONTINUED = 15.0  # mm that a region's end slices are thought to go on beyond it, see `Segmentation.write_labels`
+# Of what is cut off by a region's ends nobody knows how much there is, so only what is clearly no spine goes.
+IN_REGION = Tidying(far_island=3_000.0, far_share=0.0)
 
 
 class Predictor(Protocol):
@@ -50,13 +54,20 @@ class Segmentation:
     """The segmentation of one CT in the making.
 
     Iterate over it to compute it: finished slices come in order from the feet to the head. Leaving the loop early, or
-    closing the iterator, cancels and leaves nothing running. Then ask for `labelmap`.
+    closing the iterator, cancels and leaves nothing running. In between ask `write_decided` for the labels so far, at
+    the end `labelmap` or `write_labels` for all.
     """
 
-    def __init__(self, volume: Volume, network: Predictor, whole: bool = False) -> None:
+    def __init__(
+        self, volume: Volume, network: Predictor, whole: bool = False, region: tuple[float, float] | None = None
+    ) -> None:
         """`whole`: look at the whole field of view and not only at the region around the body.
 
-        Raises ModelError if the model segments what this version doesn't know.
+        `region`: lowest and highest position in mm (LPS z) to segment, None for all; both the same for the one axial
+        slice that is nearest. Only the slices that the voxels in it come from are computed.
+
+        Raises ModelError if the model segments what this version doesn't know, InputError where the CT has no voxel in
+        the region.
         """
         try:
             self.segments = segments_for(network.info.labels)
@@ -66,32 +77,44 @@ class Segmentation:
             ) from None
         self.volume = volume
         self.network = network
-        self._slices = AxialSlices(volume.image, network.info.preprocessing, whole)
-        self._done = 0
+        self._partial = region is not None
+        self._threshold = network.info.preprocessing.threshold
+        self._slices = AxialSlices(volume, network.info.preprocessing, whole)
+        decision = Decision(self._threshold, tuple(segment.label for segment in self.segments))
+        self._back = way_back(self.grid, volume.grid, decision, region)
+        self._needed = self._back.needed
+        self._slices.only(self._needed.start, self._needed.stop)
+        self._done = self._needed.start
+        self._written = self._back.start
         # what is never written stays unused memory: the background of a large field of view costs nothing
-        self._probabilities = np.zeros((len(network.info.labels), *self._slices.grid.shape), dtype=np.uint8)
+        self._probabilities = np.zeros((len(network.info.labels), *self.grid.shape), dtype=np.uint8)
 
     @property
     def grid(self) -> Grid:
         """The working grid."""
         return self._slices.grid
 
+    @property
+    def left_to_compute(self) -> int:
+        """Number of slices that the network still has to work on; slices without a body need none."""
+        along = self._slices.region[0]
+        return max(0, along.stop - max(along.start, self._done))
+
     def __len__(self) -> int:
-        return self._slices.grid.shape[0]
+        return self._needed.stop - self._needed.start
 
     def __iter__(self) -> Iterator[FinishedSlice]:
-        self._done = 0
+        self._done, self._written = self._needed.start, self._back.start
         along, rows, columns = self._slices.region
         size = self.network.batch_size(rows.stop - rows.start, columns.stop - columns.start)
         bounds = [(first, min(first + size, along.stop)) for first in range(along.start, along.stop, size)]
-        yield from self._empty(0, along.start)
+        yield from self._empty(self._needed.start, along.start)
         # the next batch is prepared while the network works on this one
         with ThreadPoolExecutor(max_workers=1) as preparing:
-            coming = preparing.submit(self._slices.batch, *bounds[0])
+            coming = [preparing.submit(self._slices.batch, *part) for part in bounds[:1]]
             for n, (first, last) in enumerate(bounds):
-                batch = coming.result()
-                if n + 1 < len(bounds):
-                    coming = preparing.submit(self._slices.batch, *bounds[n + 1])
+                batch = coming.pop().result()
+                coming += [preparing.submit(self._slices.batch, *part) for part in bounds[n + 1 : n + 2]]
                 predicted = self.network.predict(batch)
                 quantised = np.round(predicted * 255).astype(np.uint8)
                 self._probabilities[:, first:last, rows, columns] = quantised.swapaxes(0, 1)
@@ -99,24 +122,70 @@ class Segmentation:
                     plane = np.zeros((len(self._probabilities), *self.grid.shape[1:]), dtype=np.float32)
                     plane[:, rows, columns] = predicted[index - first]
                     yield self._finished(index, plane)
-        yield from self._empty(along.stop, len(self))
+        yield from self._empty(along.stop, self._needed.stop)
+
+    def write_decided(self, labels: np.ndarray) -> Box | None:
+        """Write what the slices finished so far say and was not yet written, not tidied.
+
+        `labels`: uint8 (k, j, i) on the CT's own grid. Only voxels in and around the foreground are written; gives the
+        box that holds them, None where there are none. Voxels of an oblique CT are written for several slices at once.
+        """
+        limit = self._back.limit(self._done)
+        if not self._back.ripe(self._written, limit):
+            return None
+        first, self._written = self._written, limit
+        return self._back.fill(labels, self._probabilities, first, limit)
+
+    def write_labels(self, labels: np.ndarray, postprocess: bool = True) -> Box | None:
+        """Write the segmentation, once all slices are done, into all voxels of the region and none outside it.
+
+        `labels`: uint8 (k, j, i) on the CT's own grid, gets label values as in `segments`. Gives the box that holds the
+        labels, None where there are none. Raises RuntimeError where slices are missing.
+
+        `postprocess`: tidy up first, see `postprocessing`. What a region cuts off can't be judged by its size there, so
+        its end slices are thought to go on unchanged for `CONTINUED` mm: of a single slice, spots of less than about
+        10 mm² go, and those of less than about 100 mm² that are far from the rest; the spinal canal is no hole.
+        """
+        if self._done < self._needed.stop:
+            raise RuntimeError("not all slices are segmented yet")
+        self._back.clear(labels)
+        return self._fill(labels, postprocess)
 
     def labelmap(self, postprocess: bool = True) -> sitk.Image:
-        """The segmentation on the CT's own grid (uint8, label values as in `segments`), once all slices are done.
+        """What `write_labels` gives as an image (uint8), `NOT_COMPUTED` outside the region.
 
-        `postprocess`: tidy up first, see `postprocessing`. Raises RuntimeError where slices are missing.
+        Raises RuntimeError where slices are missing.
         """
-        if self._done < len(self):
+        if self._done < self._needed.stop:
             raise RuntimeError("not all slices are segmented yet")
-        threshold = self.network.info.preprocessing.threshold
-        probabilities = self._probabilities
-        if postprocess:
-            region = (slice(None), *self._slices.region)
-            probabilities = np.zeros(self._probabilities.shape, dtype=np.uint8)
-            probabilities[region] = self._probabilities[region]
-            tidy(probabilities, self.grid.spacing, threshold)
-        values = [segment.label for segment in self.segments]
-        return labels_on_stored_grid(probabilities, self.grid, self.volume.image, threshold, values)
+        # as with the probabilities, background that is never written stays unused memory
+        labels = np.zeros(self.volume.grid.shape, dtype=np.uint8)
+        if self._partial:
+            labels += NOT_COMPUTED
+            self._back.clear(labels)
+        self._fill(labels, postprocess)
+        return self.volume.grid.image(labels)
+
+    def _fill(self, labels: np.ndarray, postprocess: bool) -> Box | None:
+        """Write all labels of the region into `labels` (k, j, i), which holds background there."""
+        probabilities = self._tidied() if postprocess else self._probabilities
+        return self._back.fill(labels, probabilities, self._back.start, self._back.limit(self._needed.stop))
+
+    def _tidied(self) -> np.ndarray:
+        """A tidy copy of the probabilities."""
+        inner = (slice(None), self._needed, *self._slices.region[1:])
+        result = np.zeros(self._probabilities.shape, dtype=np.uint8)
+        result[inner] = self._probabilities[inner]
+        more = round(CONTINUED / self.grid.spacing[0])
+        below = more if self._needed.start > 0 else 0
+        above = more if self._needed.stop < self.grid.shape[0] else 0
+        if below or above:
+            continued = np.pad(result[inner], ((0, 0), (below, above), (0, 0), (0, 0)), mode="edge")
+            tidy(continued, self.grid.spacing, self._threshold, IN_REGION)
+            result[inner] = continued[:, below : below + len(self)]
+        else:
+            tidy(result[inner], self.grid.spacing, self._threshold)
+        return result
 
     def _empty(self, first: int, last: int) -> Iterator[FinishedSlice]:
         """Slices without a body in them need no network."""
@@ -125,4 +194,4 @@ class Segmentation:
 
     def _finished(self, index: int, plane: np.ndarray) -> FinishedSlice:
         self._done = index + 1
-        return FinishedSlice(index, len(self), self._slices.position(index), plane)
+        return FinishedSlice(index - self._needed.start, len(self), self._slices.position(index), plane)
