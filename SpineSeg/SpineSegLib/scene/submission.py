@@ -1,0 +1,138 @@
+"""A corrected segmentation of the scene on its way into a training set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+
+from SpineSegLib.engine.datasets.labels import structure_of, training_label
+from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.exchange import write_volume_steps
+from SpineSegLib.engine.training_set import slice_indices
+from SpineSegLib.jobs.submit import CORRECTED
+from SpineSegLib.scene.review import model_of
+from SpineSegLib.scene.volumes import CtGeometry, ct_geometry, ct_problem
+
+if TYPE_CHECKING:
+    from SpineSegLib.worker_client import WorkerProcess
+
+SEGMENTS = ("vertebrae", "sacrum")  # what new training sets hold
+
+
+class SubmitRun:
+    """Stores a case by the worker's job "submit": call `step` while `running`, then look at `state` and `result`."""
+
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        volume_node: slicer.vtkMRMLScalarVolumeNode | None,
+        segmentation_node: slicer.vtkMRMLSegmentationNode | None,
+        training_set: Path,
+        checked: Sequence[float] | None = None,
+    ) -> None:
+        """`training_set`: its file, made where there is none. `checked`: positions of the slices that count (see
+        `review`), None for all.
+
+        Raises InputError where there is nothing to store.
+        """
+        if segmentation_node is None:
+            raise InputError("Choose the corrected segmentation to submit.")
+        if problem := ct_problem(volume_node):
+            raise InputError(problem)
+        if checked is not None and not checked:
+            raise InputError("No slice is marked as checked; mark some, or submit the whole volume.")
+        ct = ct_geometry(volume_node)
+        mask = training_mask(segmentation_node, volume_node)
+        indices = None if checked is None else list(slice_indices(_empty_image(ct), checked))
+        training_set.parent.mkdir(parents=True, exist_ok=True)
+        self._worker = worker
+        self._folder = worker.new_folder()
+        np.save(self._folder / CORRECTED, mask)
+        patient, scan = dicom_identity(volume_node)
+        self._parameters = {
+            "file": str(training_set),
+            "folder": str(self._folder),
+            "project": None,
+            "segments": list(SEGMENTS),
+            "patient": patient,
+            "scan": scan,
+            "checked": indices,
+            "model": model_of(segmentation_node),
+            "create": training_set.name.split(".")[0],
+        }
+        self._copying = write_volume_steps(self._folder, ct.array, ct.spacing, ct.origin, ct.direction)
+        self._job = None
+        self.state = "running"
+        self.message = ""
+        self.result: dict = {}
+
+    @property
+    def running(self) -> bool:
+        """Whether `step` is still to be called."""
+        return self.state == "running"
+
+    def step(self) -> None:
+        """Copy a piece, or take what the worker has reported. Raises OutputError where the disk is full."""
+        if self._job is None:
+            if next(self._copying, None) is None:
+                self._job = self._worker.start_job("submit", **self._parameters)
+            return
+        self._job.poll()
+        if self._job.state != "running":
+            self.state, self.message, self.result = self._job.state, self._job.message, self._job.result
+            self._worker.remove_folder(self._folder)
+
+    def cancel(self) -> None:
+        """Stop; go on calling `step`. What is stored already stays stored."""
+        if self._job is not None:
+            self._job.cancel()
+        elif self.running:
+            self.state, self.message = "cancelled", "The case was not submitted."
+            self._worker.remove_folder(self._folder)
+
+
+def training_mask(
+    segmentation_node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLScalarVolumeNode
+) -> np.ndarray:
+    """What the segments mark on the CT's grid: uint8 (k, j, i), 1 for vertebrae and 2 for the sacrum.
+
+    Segments whose names mean neither are left out. Raises InputError where none is left or nothing is marked.
+    """
+    segmentation = segmentation_node.GetSegmentation()
+    keys = {each: structure_of(segmentation.GetSegment(each).GetName()) for each in segmentation.GetSegmentIDs()}
+    mask = np.zeros(volume_node.GetImageData().GetDimensions()[::-1], dtype=np.uint8)
+    for segment_id, key in keys.items():
+        if key is not None:
+            marked = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, volume_node)
+            if marked is not None:
+                mask[marked > 0] = training_label(key)
+    if not mask.any():
+        raise InputError(
+            f"{segmentation_node.GetName()} has no segment named Vertebrae, Sacrum or by a vertebra (L1 ...) that "
+            "marks anything in this CT; name the corrected segments so."
+        )
+    return mask
+
+
+def dicom_identity(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str | None, str | None]:
+    """PatientID and SeriesInstanceUID where Slicer's DICOM database knows them. The training set stores only salted
+    hashes of these."""
+    database = getattr(slicer, "dicomDatabase", None)
+    instances = (volume_node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if database is None or not instances:
+        return None, None
+    values = [database.instanceValue(instances[0], tag) for tag in ("0010,0020", "0020,000e")]
+    return values[0] or None, values[1] or None
+
+
+def _empty_image(ct: CtGeometry) -> sitk.Image:
+    image = sitk.Image(ct.array.shape[::-1], sitk.sitkUInt8)
+    image.SetSpacing(ct.spacing)
+    image.SetOrigin(ct.origin)
+    image.SetDirection(ct.direction)
+    return image
