@@ -1,0 +1,1 @@
+"""The Qt panel of the Slicer module, one file per section."""

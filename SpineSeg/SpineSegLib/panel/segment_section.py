@@ -1,0 +1,211 @@
+"""Section Segment: the run of the worker, with progress, Cancel, 3D and export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+
+from SpineSegLib.engine.errors import SpineSegError
+from SpineSegLib.panel.input_section import InputSection
+from SpineSegLib.panel.parameters import FARTHEST, Part, SpineSegParameterNode
+from SpineSegLib.scene import review
+from SpineSegLib.scene.export import export_segmentation
+from SpineSegLib.scene.segmentations import segmentation_problem
+from SpineSegLib.scene.volumes import axial_limits, axial_position
+
+if TYPE_CHECKING:
+    from SpineSegLib.scene.segment_run import SegmentRun
+
+STEP_MS = 40  # how often finished slices are fetched
+FORMATS = {
+    "Segmentation for 3D Slicer": ".seg.nrrd",
+    "NIfTI label map": ".nii.gz",
+    "DICOM segmentation object": ".dcm",
+}
+
+
+class SegmentSection:
+    """`logic`: the module's, which has the worker; `changed` is called when a run began or ended."""
+
+    def __init__(self, ui: Any, chosen: InputSection, logic: Any, changed: Callable[[], None]) -> None:
+        self.ui = ui
+        self.chosen = chosen
+        self.parameters: SpineSegParameterNode | None = None
+        self.run: SegmentRun | None = None
+        self._logic = logic
+        self._changed = changed
+        self._limits: tuple[str, float, float] | None = None
+        self._warmed: tuple[Path, str] | None = None  # what the worker was told to load
+        self._timer = qt.QTimer()
+        self._timer.setInterval(STEP_MS)
+        self._timer.connect("timeout()", self._step)
+        ui.segmentButton.connect("clicked(bool)", self._segment_or_cancel)
+        ui.exportButton.connect("clicked(bool)", self._export)
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way; one that was cancelled only winds down."""
+        return self.run is not None and self.run.running and self.run.state != "cancelled"
+
+    def update(self) -> None:
+        """Show what the parameter node says and what can be done."""
+        ui, parameters = self.ui, self.parameters
+        whole_range = parameters.part is Part.RANGE
+        ui.rangeWidget.visible = whole_range
+        ui.labelRangeWidget.visible = whole_range
+        self._fit_range()
+        problem = self.chosen.problem() or segmentation_problem(parameters.segmentation, parameters.inputVolume)
+        if self._logic.worker.busy and not (self.run is not None and self.run.running):
+            problem = "Wait until the computation that runs now is finished."
+        ui.segmentButton.text = "Cancel" if self.running else "Segment"
+        ui.segmentButton.enabled = self.running or problem is None
+        if self.running:
+            ui.segmentButton.toolTip = "Stop, and put the segmentation back as it was."
+        else:
+            ui.segmentButton.toolTip = problem or "Segment the spine."
+        ui.progressBar.visible = self.running
+        if problem is None and not self.running:
+            self._warm()
+        nothing = parameters.segmentation is None or not parameters.segmentation.GetSegmentation().GetNumberOfSegments()
+        ui.exportButton.enabled = not nothing and not self.running
+        ui.exportButton.toolTip = (
+            "Wait until all slices are segmented."
+            if self.running
+            else "Segment first, or choose a segmentation."
+            if nothing
+            else "Save the segmentation as .seg.nrrd, NIfTI or DICOM SEG."
+        )
+
+    def stop(self) -> None:
+        """End a run at once, putting back the segmentation."""
+        if self.running:
+            self.run.cancel()
+        self._timer.stop()
+        self.run = None
+
+    def _segment_or_cancel(self, _checked: bool = False) -> None:
+        if self.running:
+            self.run.cancel()
+            self._show_progress()
+            self._changed()
+            return
+        if not self.chosen.ready():
+            return
+        parameters = self.parameters
+        try:
+            self.run = self._logic.startSegment(
+                parameters.inputVolume,
+                parameters.segmentation,
+                model=self.chosen.model().path,
+                device=parameters.device.value,
+                region=self._region(),
+                postprocess=parameters.postprocess,
+                wholeField=parameters.wholeField,
+                show3D=parameters.show3D,
+            )
+        except SpineSegError as error:
+            slicer.util.errorDisplay(str(error), windowTitle="SpineSeg")
+            return
+        self._timer.start()
+        self._show_progress()
+        self._changed()
+
+    def _warm(self) -> None:
+        """Let the worker load the network while the user still looks at the CT, once for each model and device."""
+        if self.chosen.lacking:
+            return
+        wanted = (self.chosen.model().path, self.parameters.device.value)
+        if wanted != self._warmed:
+            self._warmed = wanted
+            self._logic.worker.warm(*wanted)
+
+    def _step(self) -> None:
+        self.run.step()
+        node = self.run.segmentation_node
+        if node is not None and self.parameters is not None and self.parameters.segmentation is not node:
+            self.parameters.segmentation = node
+        self._show_progress()
+        if not self.run.running:
+            self._timer.stop()
+            if self.run.state == "finished":
+                review.remember_run(node, self.run.started["model"], self.run.uncertainties)
+            self._changed()
+            if self.run.state == "failed":
+                slicer.util.errorDisplay(self.run.message, windowTitle="SpineSeg")
+
+    def _show_progress(self) -> None:
+        run, bar = self.run, self.ui.progressBar
+        self.ui.statusLabel.text = _status(run)
+        if run.of:
+            bar.setRange(0, run.of)
+            bar.value = run.done
+        else:
+            bar.setRange(0, 0)  # busy
+
+    def _region(self) -> tuple[float, float] | None:
+        """Which axial positions (mm, towards the head) to segment; None for all."""
+        parameters = self.parameters
+        if parameters.part is Part.WHOLE:
+            return None
+        if parameters.part is Part.RANGE:
+            return parameters.sliceRange.minimum, parameters.sliceRange.maximum
+        to_ras = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
+        position = axial_position(parameters.inputVolume, [to_ras.GetElement(row, 3) for row in range(3)])
+        return position, position
+
+    def _fit_range(self) -> None:
+        """Let the range end where the CT ends; another CT starts with all of it."""
+        volume = self.parameters.inputVolume
+        if volume is None or volume.GetImageData() is None:
+            return
+        limits = (volume.GetID(), *axial_limits(volume))
+        if limits == self._limits:
+            return
+        widget = self.ui.rangeWidget
+        widget.minimum = -FARTHEST  # so that the ends never cross
+        widget.maximum = limits[2]
+        widget.minimum = limits[1]
+        if self._limits is not None and self._limits[0] != limits[0]:
+            widget.setValues(*limits[1:])
+        self._limits = limits
+
+    def _export(self, _checked: bool = False) -> None:
+        node = self.parameters.segmentation
+        filters = ";;".join(f"{title} (*{ending})" for title, ending in FORMATS.items())
+        path = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), "Export segmentation", f"{node.GetName()}.seg.nrrd", filters
+        )
+        if not path:
+            return
+        try:
+            # the file dialog has asked whether an existing file shall be replaced
+            export_segmentation(node, Path(path), overwrite=True)
+        except SpineSegError as error:
+            slicer.util.errorDisplay(str(error), windowTitle="SpineSeg")
+        else:
+            self.ui.statusLabel.text = f"Exported to {Path(path).name}."
+
+
+def _status(run: SegmentRun) -> str:
+    """What the run is doing, for people."""
+    tidying = "Removing specks and filling holes..."
+    if run.state == "segmenting" and 0 < run.done == run.of:
+        return tidying
+    if run.state == "segmenting" and run.of:
+        left = "" if run.seconds_left is None else f", {_duration(run.seconds_left)} left"
+        return f"{run.done} of {run.of} slices{left}"
+    return {
+        "copying": "Handing over the CT...",
+        "starting": "Loading the model...",
+        "segmenting": "Segmenting...",
+        "finishing": tidying,
+        "finished": f"{run.of} slices segmented.",
+    }.get(run.state, run.message)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

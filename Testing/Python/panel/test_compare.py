@@ -1,0 +1,160 @@
+"""Section Compare by its real buttons, on boxes whose overlap is known by counting."""
+
+import csv
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from panel_samples import add_volume
+
+SPACING = (0.8, 0.8, 2.0)
+
+
+def box(k, j, i):
+    mask = np.zeros((12, 60, 60), np.uint8)
+    mask[k, j, i] = 1
+    return mask
+
+
+PREDICTION = box(slice(2, 9), slice(20, 40), slice(20, 40))
+REFERENCE = box(slice(2, 9), slice(20, 40), slice(24, 44))
+PREDICTION[5, 20:30] = 0  # the worst slice
+
+
+@pytest.fixture
+def nodes(panel):
+    """A CT and two segmentations of it, chosen in the panel."""
+    import slicer
+
+    image = sitk.GetImageFromArray(np.full(PREDICTION.shape, -1000, np.int16))
+    image.SetSpacing(SPACING)
+    volume = add_volume(image)
+    made = []
+    for name, mask in (("Prediction", PREDICTION), ("Reference", REFERENCE)):
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        segment_id = node.GetSegmentation().AddEmptySegment("", "Vertebrae")
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment_id, volume)
+        made.append(node)
+    panel.enter()
+    panel.ui.comparedSelector.setCurrentNode(made[0])
+    panel.ui.referenceSelector.setCurrentNode(made[1])
+    return made
+
+
+def compare(panel, shell):
+    assert panel.ui.compareButton.enabled, panel.ui.compareButton.toolTip
+    panel.ui.compareButton.click()
+    shell.wait_until(lambda: not panel.compareSection.running, seconds=60)
+    assert panel.compareSection.run.state == "finished", panel.compareSection.run.message
+
+
+def column(table, name):
+    array = table.GetTable().GetColumnByName(name)
+    return [array.GetValue(n) for n in range(array.GetNumberOfValues())]
+
+
+def red_position():
+    import slicer
+
+    return slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS().GetElement(2, 3)
+
+
+def test_metrics_and_slices(panel, shell, nodes):
+    compare(panel, shell)
+    both = np.count_nonzero(PREDICTION & REFERENCE)
+    dice = 2 * both / (PREDICTION.sum() + REFERENCE.sum())
+    metrics, slices = panel.compareSection._tables
+    shown = dict(zip(column(metrics, "Metric"), column(metrics, "All"), strict=True))
+    assert float(shown["Dice"]) == pytest.approx(dice, abs=1e-4)
+    assert int(shown["True positives"]) == both
+    assert column(slices, "S") == pytest.approx([k * SPACING[2] for k in range(2, 9)])
+    areas = (PREDICTION.sum(axis=(1, 2)) * SPACING[0] * SPACING[1])[2:9]
+    assert column(slices, "Area") == pytest.approx(areas.tolist())
+    assert f"{dice:.3f}" in panel.ui.compareStatusLabel.text
+
+
+def test_worst_slices_come_first_and_jump(panel, shell, nodes):
+    compare(panel, shell)
+    panel.ui.nextWorstButton.click()
+    assert red_position() == pytest.approx(5 * SPACING[2])
+    assert "1 of 7" in panel.ui.worstLabel.text
+    assert not panel.ui.previousWorstButton.enabled
+    panel.ui.nextWorstButton.click()
+    assert red_position() != pytest.approx(5 * SPACING[2])
+
+
+def test_a_click_on_a_row_jumps_there_also_when_sorted(panel, shell, nodes):
+    compare(panel, shell)
+    panel.ui.tableSelector.setCurrentIndex(1)
+    view = panel.ui.comparisonTable
+    header = view.horizontalHeader()
+    header.sectionClicked.emit(1)  # by Dice, the worst first
+    assert column(panel.compareSection._tables[1], "S")[0] == pytest.approx(5 * SPACING[2])
+    header.sectionClicked.emit(0)
+    header.sectionClicked.emit(0)  # from the head to the feet
+    view.clicked.emit(view.model().index(0, 0))
+    assert red_position() == pytest.approx(8 * SPACING[2])
+
+
+def test_difference_segments(panel, shell, nodes):
+    import slicer
+
+    compare(panel, shell)
+    panel.ui.differenceCheckBox.setChecked(True)
+    node = slicer.util.getNode("Comparison differences")
+    volume = slicer.util.getNode("CT")
+    for name, expected in (("Missed", REFERENCE & ~PREDICTION & 1), ("Extra", PREDICTION & ~REFERENCE & 1)):
+        found = slicer.util.arrayFromSegmentBinaryLabelmap(node, name, volume)
+        assert (found == expected).all(), name
+    panel.ui.differenceCheckBox.setChecked(False)
+    assert not node.GetDisplayNode().GetVisibility()
+
+
+def test_tables_are_exported_with_units(panel, shell, nodes, tmp_path):
+    compare(panel, shell)
+    shell.dialogs.answer(str(tmp_path / "study.csv"))
+    panel.ui.exportTablesButton.click()
+    rows = list(csv.reader((tmp_path / "study-slices.csv").open(encoding="utf-8")))
+    assert rows[0][:4] == ["S (mm)", "Dice", "Area (mm2)", "Reference area (mm2)"]
+    assert len(rows) == 1 + 7
+    metrics = list(csv.reader((tmp_path / "study.csv").open(encoding="utf-8")))
+    assert metrics[1][0] == "Dice"
+
+
+def test_plots(panel, shell, nodes):
+    import slicer
+
+    compare(panel, shell)
+    for index, name in enumerate(("Dice by slice", "Bland-Altman: area per slice")):
+        panel.ui.plotSelector.setCurrentIndex(index)
+        panel.ui.plotsButton.click()
+        shown = slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID()
+        assert slicer.mrmlScene.GetNodeByID(shown).GetTitle() == name
+    difference = (PREDICTION.sum(axis=(1, 2)) - REFERENCE.sum(axis=(1, 2)).astype(int))[2:9] * SPACING[0] * SPACING[1]
+    bias = slicer.util.getNode("Bland-Altman bias").GetTable().GetColumnByName("Bias").GetValue(0)
+    assert bias == pytest.approx(difference.mean())
+
+
+def test_a_second_comparison_takes_the_place_of_the_first(panel, shell, nodes):
+    import slicer
+
+    compare(panel, shell)
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode")
+    compare(panel, shell)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == count
+
+
+def test_nothing_to_compare_is_said(panel, nodes):
+    panel.ui.referenceSelector.setCurrentNode(nodes[0])
+    assert not panel.ui.compareButton.enabled
+    assert "not the segmentation itself" in panel.ui.compareButton.toolTip
+    panel.ui.referenceSelector.setCurrentNode(None)
+    assert "reference" in panel.ui.compareButton.toolTip
+
+
+def test_an_empty_reference_is_one_sentence(panel, shell, nodes):
+    nodes[1].GetSegmentation().RemoveAllSegments()
+    panel.ui.compareButton.click()
+    assert "marks nothing" in shell.dialogs.shown[-1].text
