@@ -35,7 +35,7 @@ class SpineSeg(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("SpineSeg")
         self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        self.parent.dependencies = ["Segmentations", "SubjectHierarchy", "Terminologies", "Volumes"]
+        self.parent.dependencies = ["Plots", "Segmentations", "SubjectHierarchy", "Tables", "Terminologies", "Volumes"]
         self.parent.contributors = ["The SpineSeg developers"]
         self.parent.icon = qt.QIcon(str(resources_dir() / "Icons" / "SpineSeg.png"))
         self.parent.helpText = _(
@@ -93,6 +93,7 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def enter(self):
         """Called each time the module is opened."""
         self.inputSection.find_models()
+        self.retrainSection.find_versions()
         self.initializeParameterNode()
 
     def exit(self):
@@ -102,13 +103,18 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         """Called when Slicer ends or the module is reloaded."""
+        if self.logic is not None:  # else it was never opened
+            for section in self.working:
+                section.stop()
+            self.setParameterNode(None)
+            self.logic.close()
         self.removeObservers()
-        if self.logic is None:
-            return  # was never opened
-        for section in self.working:
-            section.stop()
-        self.setParameterNode(None)
-        self.logic.close()
+
+    def onReload(self):
+        """The button Reload: SpineSegLib is read again, too."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "SpineSegLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
     def initializeParameterNode(self):
         """Show the parameters of this scene; a CT that is loaded is chosen, so that Segment is one click away."""
@@ -131,7 +137,10 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in (self.inputSection, *self.working):
             section.parameters = parameterNode
         if parameterNode is not None:
-            self._guiTag = parameterNode.connectGui(self.ui)
+            # connectGui of Slicer 5.10 gives no tag, so that nothing could be disconnected (Slicer's issue 7547)
+            widgets = vars(self.ui).values()
+            bound = {name: each for each in widgets if (name := each.property("SlicerParameterName"))}
+            self._guiTag = parameterNode.connectParametersToGui(bound)
             self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
             self.update()
 
@@ -145,6 +154,7 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in self.working:
             section.stop()
         self.setParameterNode(None)
+        self.logic.close()  # its temporary files hold the CT that goes
 
     def _onSceneEndClose(self, _caller, _event):
         if self.parent.isEntered:

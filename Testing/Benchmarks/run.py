@@ -16,6 +16,7 @@ from SpineSegLib.engine.synthetic.phantom import make_phantom, write_phantom
 
 from Testing.Benchmarks.machine import machine, versions
 from Testing.Benchmarks.network_speed import measure_network
+from Testing.Benchmarks.panel_latency import measure_panel
 from Testing.Benchmarks.rounds import apart
 from Testing.Benchmarks.table import Table
 from Testing.Benchmarks.whole_job import measure_whole_job
@@ -88,6 +89,7 @@ def _measure(options: argparse.Namespace) -> list[Table]:
         description = f"{name}, {apart(_describe, ct)},"
         tell("whole job")
         tables = [measure_whole_job(ct, description, model, folder, options.rounds, tell)]
+        tables.append(measure_panel(ct, description, options.rounds, tell))
         for preset, slices in SLICES.items():
             tell(f"network of the preset {preset}")
             size = 64 if options.quick else 512

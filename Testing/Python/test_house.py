@@ -8,7 +8,9 @@ import pytest
 LIBRARY = Path(__file__).parents[2] / "SpineSeg" / "SpineSegLib"
 FORBIDDEN = {
     "engine": ("slicer", "qt", "ctk", "vtk", "PySide6", "SpineSegLib.scene", "SpineSegLib.panel", "SpineSegLib.web",
-               "SpineSegLib.cli"),
+               "SpineSegLib.cli", "SpineSegLib.jobs", "SpineSegLib.worker", "SpineSegLib.worker_client"),
+    "jobs": ("slicer", "qt", "ctk", "vtk", "PySide6", "SpineSegLib.scene", "SpineSegLib.panel", "SpineSegLib.web",
+             "SpineSegLib.cli", "SpineSegLib.worker", "SpineSegLib.worker_client"),
     "scene": ("qt", "ctk", "PySide6", "SpineSegLib.panel", "SpineSegLib.web", "SpineSegLib.cli"),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import sys
 from typing import Any
 
 import slicer
@@ -53,6 +54,8 @@ class NoOpenGL(RuntimeError):  # noqa: N818 (what it is called by tests)
 
 def rendering_problem() -> str | None:
     """Why views can't be rendered here, in one sentence, or None. Chooses VTK's render window where nobody did."""
+    if "tensorflow" in sys.modules:  # each brings its own LLVM
+        return "TensorFlow is loaded in this process, and with it Mesa crashes; draw in a process of its own."
     if os.environ.get("VTK_DEFAULT_OPENGL_WINDOW"):
         return None
     for library, window in OFFSCREEN:

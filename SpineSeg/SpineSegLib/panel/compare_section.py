@@ -9,6 +9,7 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 
 from SpineSegLib.engine.errors import SpineSegError
 from SpineSegLib.panel.parameters import SpineSegParameterNode
@@ -38,6 +39,7 @@ class CompareSection:
         self._timer = qt.QTimer()
         self._timer.setInterval(STEP_MS)
         self._timer.connect("timeout()", self._step)
+        self._plot_view: Any = None  # where a click on a point jumps
         # the parameter node's own binding would offer only one kind of node
         ui.referenceSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._choose_reference)
         ui.compareButton.connect("clicked(bool)", self._compare_or_cancel)
@@ -70,13 +72,23 @@ class CompareSection:
         ui.compareButton.enabled = self.running or problem is None
         ui.compareButton.toolTip = "Stop comparing." if self.running else problem or "Compare the two."
         done = self.result is not None
-        for widget in (ui.tableSelector, ui.plotsButton, ui.exportTablesButton):
+        for widget, toolTip in (
+            (ui.tableSelector, "Which table to show; in that of the slices, a click on a row jumps to the slice."),
+            (ui.plotSelector, "Which plot to show; a click on a point jumps to the slice."),
+            (ui.plotsButton, "Show the plot beside the slice views."),
+            (ui.exportTablesButton, "Save both tables as files for spreadsheets."),
+        ):
             widget.enabled = done
-            widget.toolTip = "" if done else "Compare first."
+            widget.toolTip = toolTip if done else "Compare first."
         ui.comparisonTable.visible = done
-        ui.differenceCheckBox.enabled = done and self.run is not None and self.run.difference is not None
-        ui.previousWorstButton.enabled = done and self._shown > 0
-        ui.nextWorstButton.enabled = done and self._shown + 1 < len(self._worst)
+        differs = done and self.run is not None and self.run.difference is not None
+        for widget, enabled, toolTip in (
+            (ui.differenceCheckBox, differs, "Show what only one of the two marks as coloured segments."),
+            (ui.previousWorstButton, self._shown > 0, "Show the slice before in the order of error."),
+            (ui.nextWorstButton, self._shown + 1 < len(self._worst), "Show the next slice in the order of error."),
+        ):
+            widget.enabled = done and enabled
+            widget.toolTip = toolTip if done else "Compare first."
 
     def stop(self) -> None:
         """Forget the comparison; one under way is cancelled. The nodes of a finished one stay in the scene."""
@@ -128,12 +140,13 @@ class CompareSection:
     def _step(self) -> None:
         self.run.step()
         if self.run.running:
+            self.ui.compareStatusLabel.text = f"Comparing... {100 * self.run.done // self.run.of} %"
             return
         self._timer.stop()
         if self.run.state == "finished":
             self._show_result(self.run.result)
         else:
-            self.ui.compareStatusLabel.text = self.run.message
+            self.ui.compareStatusLabel.text = self.run.message or "The comparison was cancelled."
             if self.run.state == "failed":
                 slicer.util.errorDisplay(self.run.message, windowTitle="SpineSeg")
         self._changed()
@@ -188,18 +201,22 @@ class CompareSection:
             comparison_nodes.dice_chart(self.result),
             comparison_nodes.bland_altman_chart(self.result),
         ]
-        slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
         slicer.modules.plots.logic().ShowChartInLayout(charts[self.ui.plotSelector.currentIndex])
         view = slicer.app.layoutManager().plotWidget(0).plotView()
-        view.disconnect("dataSelected(vtkStringArray*,vtkCollection*)", self._jump_to_point)
-        view.connect("dataSelected(vtkStringArray*,vtkCollection*)", self._jump_to_point)
+        # by itself the view only pans, and selects no more than what a box is drawn around
+        view.chart().SetClickActionToButton(vtk.vtkChart.SELECT, vtk.vtkContextMouseEvent.LEFT_BUTTON)
+        if self._plot_view is not view:
+            self._plot_view = view
+            view.connect("dataSelected(vtkStringArray*,vtkCollection*)", self._jump_to_point)
 
-    def _jump_to_point(self, _series: Any, selections: Any) -> None:
-        """Points of both charts are in the order of the slices."""
-        for n in range(selections.GetNumberOfItems()):
-            indices = selections.GetItemAsObject(n)
-            if indices.GetNumberOfValues() and indices.GetValue(0) < len(self.result["slices"]):
-                comparison_nodes.jump_to(self.result["slices"][indices.GetValue(0)]["focus"])
+    def _jump_to_point(self, series: Any, selections: Any) -> None:
+        """Points are in the order of the slices, in the series that have a point for each."""
+        if self.result is None:
+            return
+        for n in range(series.GetNumberOfValues()):
+            if comparison_nodes.has_slices(series.GetValue(n)):
+                index = selections.GetItemAsObject(n).GetValue(0)
+                comparison_nodes.jump_to(self.result["slices"][index]["focus"])
                 return
 
     def _export_tables(self, _checked: bool = False) -> None:

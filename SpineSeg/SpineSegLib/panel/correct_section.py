@@ -18,6 +18,7 @@ from SpineSegLib.scene.volumes import axial_position
 
 STEP_MS = 50
 BONE_HU = 150, 3000  # where painting is allowed while it is limited to bone
+_CHOOSE = "Select a case in the table first."
 COLUMNS = ("Case", "Patient", "Used for", "Slices", "Locked")
 
 
@@ -45,8 +46,9 @@ class CorrectSection:
         ui.removeCaseButton.connect("clicked(bool)", self._remove)
         ui.lockCaseButton.connect("clicked(bool)", self._lock)
         ui.casesTable.setColumnCount(len(COLUMNS))
-        ui.casesTable.setHorizontalHeaderLabels(COLUMNS)
+        ui.casesTable.setHorizontalHeaderLabels(list(COLUMNS))
         ui.casesTable.connect("itemSelectionChanged()", self._update_case_buttons)
+        self._update_case_buttons()
 
     @property
     def running(self) -> bool:
@@ -59,7 +61,7 @@ class CorrectSection:
         empty = node is None or node.GetSegmentation().GetNumberOfSegments() == 0
         lacking = "Segment first, or choose a segmentation." if empty else ""
         ui.editButton.enabled = not empty
-        ui.editButton.toolTip = lacking or "Open the Segment Editor on the selected segment and this CT."
+        ui.editButton.toolTip = lacking or "Open the Segment Editor on this segmentation and its CT."
         ui.completedButton.enabled = not empty
         ui.completedButton.toolTip = lacking or "Give all its segments the status Completed."
         known = 0 if empty else review.slices_known(node)
@@ -82,7 +84,9 @@ class CorrectSection:
         self._list_cases()
 
     def stop(self) -> None:
-        """Forget a submission under way: the worker finishes it or not, the file is whole in any case."""
+        """Forget a submission under way: it is stored or not, the file is whole in any case."""
+        if self.running:
+            self.run.cancel()
         self._timer.stop()
         self.run = None
 
@@ -192,6 +196,14 @@ class CorrectSection:
         self.ui.removeCaseButton.enabled = bool(chosen) and not any(case.locked for case in chosen)
         self.ui.lockCaseButton.enabled = bool(chosen)
         self.ui.lockCaseButton.text = "Unlock" if chosen and all(case.locked for case in chosen) else "Lock"
+        self.ui.lockCaseButton.toolTip = "Locked cases can neither be removed nor replaced." if chosen else _CHOOSE
+        self.ui.removeCaseButton.toolTip = (
+            _CHOOSE
+            if not chosen
+            else "Take the selected cases out of the training set."
+            if self.ui.removeCaseButton.enabled
+            else "Unlock the case first."
+        )
 
     def _chosen(self) -> list[CaseInfo]:
         rows = {index.row() for index in self.ui.casesTable.selectionModel().selectedRows()}

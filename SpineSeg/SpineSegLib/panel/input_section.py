@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import qt
+
 from SpineSegLib.engine.backends import choose_backend
 from SpineSegLib.engine.errors import SpineSegError
 from SpineSegLib.panel import installation
@@ -14,6 +16,7 @@ from SpineSegLib.scene.volumes import ct_problem
 if TYPE_CHECKING:
     from SpineSegLib.engine.model_catalogue import FoundModel
 
+TITLES = {"openvino": "OpenVINO", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 WIDE = 32  # networks of at least this width take seconds a slice on a laptop's CPU
 
 
@@ -25,9 +28,11 @@ class InputSection:
         self.parameters: SpineSegParameterNode | None = None
         self.models: list[FoundModel] = []
         self.lacking: list[str] = []
+        self._card: Any = None  # the window with the model's card
         self._current = ""  # name of the model that is used where none was chosen
         self._changed = changed
         ui.modelSelector.connect("currentIndexChanged(int)", self._choose_model)
+        ui.modelCardButton.connect("clicked(bool)", self._show_card)
         ui.installButton.connect("clicked(bool)", self._install)
         self.find_models()
 
@@ -57,7 +62,8 @@ class InputSection:
         blocked = ui.modelSelector.blockSignals(True)
         ui.modelSelector.currentIndex = index
         ui.modelSelector.blockSignals(blocked)
-        ui.modelLabel.text = _described(self.models[index]) if index >= 0 else ""
+        ui.modelCardButton.enabled = index >= 0 and self.models[index].info is not None
+        ui.modelLabel.text = _described(self.models[index]) if index >= 0 else self.model_problem() or ""
         ui.deviceLabel.text = self._device_text()
         ui.installButton.visible = bool(self.lacking)
 
@@ -66,12 +72,15 @@ class InputSection:
         parameters = self.parameters
         if parameters is None:
             return "The scene is closing; try again in a moment."
-        problem = ct_problem(parameters.inputVolume)
-        if problem or self.lacking:
-            return problem  # pressing Segment offers to install
-        index = self._index(parameters.model)
+        return ct_problem(parameters.inputVolume) or self.model_problem()
+
+    def model_problem(self) -> str | None:
+        """One sentence why the chosen model can't be used, None if it can, perhaps after installing what is missing."""
+        if self.lacking:
+            return None
+        index = self._index(self.parameters.model)
         if index < 0:
-            return f"The model {parameters.model} is not on this computer; choose another one."
+            return f"The model {self.parameters.model} is not on this computer; choose another one."
         return self.models[index].problem
 
     def model(self) -> FoundModel:
@@ -90,6 +99,17 @@ class InputSection:
         if self.parameters is not None and index >= 0:
             self.parameters.model = self.models[index].name
 
+    def _show_card(self, _checked: bool = False) -> None:
+        """What the model was trained and measured on, in a window of its own."""
+        model = self.models[self._index(self.parameters.model)]
+        card = model.path.with_name(f"{model.name}.md")
+        self._card = qt.QTextBrowser()  # kept: Python's reference is all that holds a window without a parent
+        self._card.setWindowTitle(f"{model.name} {model.info.version}")
+        self._card.setOpenExternalLinks(True)
+        self._card.setMarkdown(card.read_text(encoding="utf-8") if card.is_file() else _short_card(model))
+        self._card.resize(700, 700)
+        self._card.show()
+
     def _install(self, _checked: bool = False) -> bool:
         done = installation.ask_to_install(installation.kit_for("segment"), "Segmenting")
         self.find_models()
@@ -107,7 +127,15 @@ class InputSection:
         info = self.models[index].info if index >= 0 else None
         slow = choice.device == "cpu" and info is not None and info.architecture.width >= WIDE
         warning = " This model is slow on a CPU: expect minutes." if slow else ""
-        return f"{choice.reason[:1].upper()}{choice.reason[1:]}{warning}"
+        return f"{choice.reason.replace(choice.backend, TITLES[choice.backend])}{warning}"
+
+
+def _short_card(model: FoundModel) -> str:
+    """For models that have no card of their own: what their file says."""
+    info = model.info
+    parent = f"Trained from {info.parent}." if info.parent else ""
+    scores = "\n".join(f"- {name.replace('_', ' ')}: {value:.4g}" for name, value in info.metrics.items())
+    return f"# {info.name} {info.version}\n\n{info.description}\n\n{parent}\n\n{scores}\n\nLicence: {info.licence}"
 
 
 def _described(model: FoundModel) -> str:

@@ -89,8 +89,10 @@ def _install(requirements: list[str]) -> None:
     try:
         import slicer.packaging as packaging
     except ImportError:  # Slicer 5.10
-        quoted = " ".join(f'"{requirement}"' for requirement in requirements)
-        slicer.util.pip_install(quoted)
+        slicer.util.showStatusMessage("Installing what SpineSeg needs; this takes minutes...")
+        with slicer.util.WaitCursor():
+            slicer.util.pip_install(requirements)
+        slicer.util.showStatusMessage("")
     else:
         packaging.pip_install(requirements, requester="SpineSeg")
 

@@ -41,7 +41,7 @@ class SpineSegParameterNode:
     """Parameters of the module.
 
     `model` is a name that `model_catalogue.resolve_model` knows, empty for the current one. `sliceRange` counts from
-    the feet, in mm of S (RAS); `reference` is a segmentation or label map; `tolerance` is that of the surface Dice in mm.
+    the feet, in mm of S (RAS); `reference` is a segmentation or label map; `tolerance` that of the surface Dice (mm).
     """
 
     inputVolume: vtkMRMLScalarVolumeNode

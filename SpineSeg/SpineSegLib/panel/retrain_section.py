@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from SpineSegLib.engine.model_catalogue import Version
 
 STEP_MS = 100
+_CHOOSE = "Select a version in the table first."
 COLUMNS = ("Model", "Version", "From", "Dice", "Current")
 
 
@@ -43,7 +44,7 @@ class RetrainSection:
         self._timer.connect("timeout()", self._step)
         ui.retrainButton.connect("clicked(bool)", self._retrain_or_cancel)
         ui.versionsTable.setColumnCount(len(COLUMNS))
-        ui.versionsTable.setHorizontalHeaderLabels(COLUMNS)
+        ui.versionsTable.setHorizontalHeaderLabels(list(COLUMNS))
         ui.versionsTable.connect("itemSelectionChanged()", self._update_version_buttons)
         ui.makeCurrentButton.connect("clicked(bool)", self._make_current)
         ui.renameVersionButton.connect("clicked(bool)", self._rename)
@@ -81,6 +82,8 @@ class RetrainSection:
 
     def update(self) -> None:
         """Show what can be done with the training set and the chosen model."""
+        if not self.versions and not self.chosen.lacking:
+            self.find_versions()  # what reads models was installed meanwhile
         self._plan()
         ui = self.ui
         problem = self._problem
@@ -104,10 +107,14 @@ class RetrainSection:
     def _plan(self) -> None:
         """Ask the engine what re-training with this set and this model would be; only where one of them has changed."""
         path = self.parameters.trainingSet
-        if self.chosen.lacking or not path.name or not path.is_file():
-            self._planned, self._offer = None, None
-            self._problem = "Submit corrected cases to a training set first."
-            self.ui.planLabel.text = self._problem
+        problem = self.chosen.model_problem()
+        if self.chosen.lacking:
+            problem = "Install what is missing first, in the section Input."
+        elif not path.name or not path.is_file():
+            problem = "Submit corrected cases to a training set first, in the section Correct."
+        if problem:
+            self._planned, self._offer, self._problem = None, None, problem
+            self.ui.planLabel.text = problem
             return
         state = (str(path), path.stat().st_mtime, self.parameters.model)
         if state == self._planned:
@@ -163,7 +170,6 @@ class RetrainSection:
             ui.retrainProgressBar.value = run.epochs[-1]["epoch"]
             chart = run.show_curve()
             if first:
-                slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalPlotView)
                 slicer.modules.plots.logic().ShowChartInLayout(chart)
         if run.running:
             return
@@ -187,7 +193,11 @@ class RetrainSection:
         ui.renameVersionButton.enabled = own
         ui.deleteVersionButton.enabled = own
         for button in (ui.renameVersionButton, ui.deleteVersionButton):
-            button.toolTip = "" if own else "Models that come with SpineSeg stay as they are."
+            button.toolTip = (
+                "" if own else _CHOOSE if version is None else "Models that come with SpineSeg stay as they are."
+            )
+        ui.makeCurrentButton.toolTip = _CHOOSE if version is None else "Make the selected version the current one."
+        ui.exportVersionButton.toolTip = _CHOOSE if version is None else "Save a copy of the model file."
 
     def _selected(self) -> Version | None:
         rows = [index.row() for index in self.ui.versionsTable.selectionModel().selectedRows()]
@@ -204,7 +214,9 @@ class RetrainSection:
         from SpineSegLib.engine.model_catalogue import rename_model
 
         old = self._selected().model.name
-        new = qt.QInputDialog.getText(slicer.util.mainWindow(), "SpineSeg", f"New name of {old}:", text=old)
+        new = qt.QInputDialog.getText(
+            slicer.util.mainWindow(), "SpineSeg", f"New name of {old}:", qt.QLineEdit.Normal, old
+        )
         if new and new != old and self._try(lambda: rename_model(old, new)) and self.parameters.model == old:
             self.parameters.model = new
 

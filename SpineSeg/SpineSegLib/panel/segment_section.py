@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ class SegmentSection:
         if self.running:
             self.run.cancel()
         self._timer.stop()
-        self.run = None
+        self.run = self._warmed = None
 
     def _segment_or_cancel(self, _checked: bool = False) -> None:
         if self.running:
@@ -133,6 +134,10 @@ class SegmentSection:
             self._timer.stop()
             if self.run.state == "finished":
                 review.remember_run(node, self.run.started["model"], self.run.uncertainties)
+                if self.run.shows_3d:
+                    slicer.util.resetThreeDViews()
+                if self.parameters is not None and self.parameters.comparedSegmentation is None:
+                    self.parameters.comparedSegmentation = node
             self._changed()
             if self.run.state == "failed":
                 slicer.util.errorDisplay(self.run.message, windowTitle="SpineSeg")
@@ -162,13 +167,13 @@ class SegmentSection:
         volume = self.parameters.inputVolume
         if volume is None or volume.GetImageData() is None:
             return
-        limits = (volume.GetID(), *axial_limits(volume))
-        if limits == self._limits:
-            return
+        low, high = axial_limits(volume)
+        # the widget rounds to hundredths, and no slice may fall out by that
+        limits = (volume.GetID(), floor(low * 100) / 100, ceil(high * 100) / 100)
         widget = self.ui.rangeWidget
-        widget.minimum = -FARTHEST  # so that the ends never cross
-        widget.maximum = limits[2]
-        widget.minimum = limits[1]
+        if limits == self._limits and widget.maximum < FARTHEST:  # binding the panel anew gives it the widest range
+            return
+        widget.setRange(*limits[1:])
         if self._limits is not None and self._limits[0] != limits[0]:
             widget.setValues(*limits[1:])
         self._limits = limits

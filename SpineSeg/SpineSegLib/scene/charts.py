@@ -64,6 +64,8 @@ def chart(
 def fill(node: slicer.vtkMRMLTableNode, table: vtk.vtkTable) -> None:
     """Let a table node show these columns, which users can't edit."""
     node.SetAndObserveTable(table)
+    for n in range(table.GetNumberOfColumns()):
+        node.SetColumnTitle(table.GetColumnName(n), table.GetColumnName(n))
     node.SetLocked(True)
     node.SetUseColumnTitleAsColumnHeader(True)
 

@@ -39,11 +39,12 @@ METRICS = (
 SLICE_COLUMNS = (
     ("position_mm", "S", "mm", float),
     ("dice", "Dice", "", float),
-    ("area_mm2", "Area", "mm2", float),
-    ("reference_area_mm2", "Reference area", "mm2", float),
+    ("area_mm2", "Area", "mm²", float),
+    ("reference_area_mm2", "Reference area", "mm²", float),
     ("false_negatives", "Missed", "px", int),
     ("false_positives", "Extra", "px", int),
 )
+_SLICE_SERIES = ("Dice by slice points Dice", "Bland-Altman points Difference")
 MISSED_COLOUR, EXTRA_COLOUR = (0.18, 0.45, 0.95), (0.95, 0.35, 0.1)
 
 
@@ -68,7 +69,8 @@ def slices_table(result: dict[str, Any], order: Sequence[int]) -> slicer.vtkMRML
     node = charts.own_node("vtkMRMLTableNode", "Comparison by slice")
     table = vtk.vtkTable()
     for key, name, _, kind in SLICE_COLUMNS:
-        charts.number_column(table, name, [result["slices"][n][key] for n in order], kind)
+        values = [result["slices"][n][key] for n in order]
+        charts.number_column(table, name, [value if value is None else round(value, 3) for value in values], kind)
     charts.fill(node, table)
     for _, name, unit, _ in SLICE_COLUMNS:
         node.SetColumnUnitLabel(name, unit)
@@ -115,11 +117,17 @@ def bland_altman_chart(result: dict[str, Any]) -> slicer.vtkMRMLPlotChartNode:
         charts.number_column(table, name, [agreement[key]] * 2, float)
         charts.fill(line, table)
         shown.append(
-            charts.series(f"{name}: {agreement[key]:.1f} mm2", line, "Mean area", name, colour, points=False, line=True)
+            charts.series(f"{name}: {agreement[key]:.1f} mm²", line, "Mean area", name, colour, points=False, line=True)
         )
     return charts.chart(
-        "Bland-Altman: area per slice", shown, "Mean area (mm2)", "Prediction - reference (mm2)", legend=True
+        "Bland-Altman: area per slice", shown, "Mean area (mm²)", "Prediction - reference (mm²)", legend=True
     )
+
+
+def has_slices(series_id: str) -> bool:
+    """Whether a plot series is one of those made here whose points stand for the slices of a comparison."""
+    node = slicer.mrmlScene.GetNodeByID(series_id)
+    return node is not None and node.GetAttribute(charts.ROLE) in _SLICE_SERIES
 
 
 def difference_segmentation(difference: sitk.Image) -> slicer.vtkMRMLSegmentationNode:

@@ -51,7 +51,8 @@ class SegmentRun:
     `state`: "copying", "starting", "segmenting", "finishing", then "finished", "cancelled" or "failed". `message`: one
     sentence on why it was cancelled by itself or failed. `copied`: fraction of the CT that was handed over. `done` of
     `of` slices are segmented, `seconds_left` is None while that isn't known. `started`: what the worker said about
-    model, backend and device. `segmentation_node` and `segment_ids` (by key) are there from "segmenting" on.
+    model, backend and device. `shows_3d`: whether surfaces are made at the end. `segmentation_node` and `segment_ids`
+    (by key) are there from "segmenting" on.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class SegmentRun:
             "postprocess": postprocess,
             "whole": whole,
         }
-        self._show_3d = show_3d
+        self.shows_3d = show_3d
         self._before_change = before_change
         self._new_node = False
         self._unchanged = _state(volume_node)
@@ -218,7 +219,7 @@ class SegmentRun:
             self._live.write(self._mask, (first, min(first + planes, shape[0]), 0, shape[1], 0, shape[2]))
             yield not _WAIT
         self._live.finish()
-        if self._show_3d:
+        if self.shows_3d:
             yield not _WAIT
             show_3d(self.segmentation_node, True)
         self.state = "finished"

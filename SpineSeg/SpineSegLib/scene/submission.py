@@ -79,7 +79,7 @@ class SubmitRun:
     def step(self) -> None:
         """Copy a piece, or take what the worker has reported. Raises OutputError where the disk is full."""
         if self._job is None:
-            if next(self._copying, None) is None:
+            if next(self._copying, None) is None and not self._worker.busy:
                 self._job = self._worker.start_job("submit", **self._parameters)
             return
         self._job.poll()

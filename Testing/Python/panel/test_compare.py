@@ -117,7 +117,7 @@ def test_tables_are_exported_with_units(panel, shell, nodes, tmp_path):
     shell.dialogs.answer(str(tmp_path / "study.csv"))
     panel.ui.exportTablesButton.click()
     rows = list(csv.reader((tmp_path / "study-slices.csv").open(encoding="utf-8")))
-    assert rows[0][:4] == ["S (mm)", "Dice", "Area (mm2)", "Reference area (mm2)"]
+    assert rows[0][:4] == ["S (mm)", "Dice", "Area (mm²)", "Reference area (mm²)"]
     assert len(rows) == 1 + 7
     metrics = list(csv.reader((tmp_path / "study.csv").open(encoding="utf-8")))
     assert metrics[1][0] == "Dice"
@@ -158,3 +158,84 @@ def test_an_empty_reference_is_one_sentence(panel, shell, nodes):
     nodes[1].GetSegmentation().RemoveAllSegments()
     panel.ui.compareButton.click()
     assert "marks nothing" in shell.dialogs.shown[-1].text
+
+
+def select_in_plot(index, series):
+    """What VTK does when a point of the shown chart is clicked on; `series` counts from 0."""
+    import slicer
+    import vtk
+
+    chart = slicer.app.layoutManager().plotWidget(0).plotView().chart()
+    for n in range(chart.GetNumberOfPlots()):
+        chosen = vtk.vtkIdTypeArray()
+        if n == series:
+            chosen.InsertNextValue(index)
+        chart.GetPlot(n).SetSelection(chosen)
+    chart.InvokeEvent("SelectionChangedEvent")
+
+
+@pytest.mark.parametrize("plot", [0, 1], ids=["Dice", "Bland-Altman"])
+def test_a_click_on_a_point_jumps_there(panel, shell, nodes, plot):
+    import vtk
+
+    compare(panel, shell)
+    panel.ui.plotSelector.setCurrentIndex(plot)
+    panel.ui.plotsButton.click()
+    select_in_plot(4, series=0)
+    assert red_position() == pytest.approx(6 * SPACING[2])
+    if plot == 1:
+        select_in_plot(0, series=1)  # an end of the line of the bias is no slice
+        assert red_position() == pytest.approx(6 * SPACING[2])
+    # the plot view itself would only pan
+    chart = panel.compareSection._plot_view.chart()
+    assert chart.GetClickActionToButton(vtk.vtkChart.SELECT) == vtk.vtkContextMouseEvent.LEFT_BUTTON
+
+
+def test_a_point_of_another_chart_does_not_jump(panel, shell, nodes):
+    import slicer
+    import vtk
+    from SpineSegLib.scene import charts
+
+    compare(panel, shell)
+    panel.ui.plotsButton.click()
+    before = red_position()
+    table = vtk.vtkTable()
+    for name in ("Epoch", "Loss"):
+        charts.number_column(table, name, [1, 2, 3, 4], float)
+    node = charts.own_node("vtkMRMLTableNode", "Re-training")
+    charts.fill(node, table)
+    loss = charts.series("Loss", node, "Epoch", "Loss", (1, 0, 0), points=True, line=True)
+    chart = charts.chart("Re-training", [loss], "Epoch", "", legend=True)
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+    select_in_plot(3, series=0)
+    assert red_position() == before
+
+
+def test_jumps_show_the_slice_also_where_views_move_by_offset(panel, shell, nodes):
+    import slicer
+
+    compare(panel, shell)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    red.SetJumpModeToOffset()
+    panel.ui.nextWorstButton.click()
+    assert red_position() == pytest.approx(5 * SPACING[2])
+    red.SetJumpModeToCentered()
+
+
+def test_disabled_controls_say_why(panel, nodes):
+    ui = panel.ui
+    for control in (
+        ui.tableSelector, ui.plotSelector, ui.plotsButton, ui.exportTablesButton,
+        ui.differenceCheckBox, ui.previousWorstButton, ui.nextWorstButton,
+    ):  # fmt: skip
+        assert not control.enabled
+        assert control.toolTip == "Compare first."
+    assert "Select a version" in ui.renameVersionButton.toolTip
+    assert "Select a case" in ui.removeCaseButton.toolTip
+
+
+def test_table_headers_are_the_names_of_the_columns(panel, shell, nodes):
+    compare(panel, shell)
+    metrics, slices = panel.compareSection._tables
+    assert metrics.GetColumnTitle("Metric") == "Metric"
+    assert slices.GetColumnTitle("S") == "S (mm)"

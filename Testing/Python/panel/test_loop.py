@@ -1,11 +1,14 @@
 """The whole loop by the panel's real buttons: segment, correct, submit, re-train, segment again, compare."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from panel_samples import add_volume, marked, segment
 
-pytest.importorskip("tensorflow", reason="training needs TensorFlow")
+# TensorFlow itself must not be imported here: in one process with it, Mesa's drawing crashes
+pytestmark = pytest.mark.skipif(find_spec("tensorflow") is None, reason="training needs TensorFlow")
 
 
 def column_of_bone(seed):
@@ -136,3 +139,34 @@ def test_an_empty_segmentation_is_not_submitted(panel, shell, small_model, tmp_p
     panel.ui.submitButton.click()
     assert "marks anything" in shell.dialogs.shown[-1].text
     assert not (tmp_path / "columns.cases.h5").exists()
+
+
+def test_a_version_gets_another_name(panel, shell, small_model):
+    names = [version.model.name for version in panel.retrainSection.versions]
+    panel.ui.versionsTable.selectRow(names.index("small"))
+    shell.dialogs.answer("mine")
+    panel.ui.renameVersionButton.click()
+    assert (small_model / "mine.weights.h5").exists()
+    assert panel.logic.getParameterNode().model == "mine"
+
+
+def test_closing_the_scene_while_a_case_is_stored_leaves_the_worker_free(panel, shell, small_model, tmp_path):
+    import slicer
+
+    panel.logic.getParameterNode().trainingSet = tmp_path / "columns.cases.h5"
+    image, bone = column_of_bone(0)
+    volume = add_volume(image)
+    segment(panel, shell, volume)
+    correct(panel, volume, bone)
+    panel.enter()
+    panel.ui.submitButton.click()
+    shell.wait_until(lambda: panel.logic.worker.busy, seconds=10)
+    slicer.mrmlScene.Clear()
+    assert not panel.logic.worker.busy
+
+
+def test_a_model_that_is_not_there_is_named(panel, shell, small_model):
+    panel.logic.getParameterNode().model = "gone"
+    assert "The model gone is not on this computer" in panel.ui.modelLabel.text
+    assert "gone" in panel.ui.planLabel.text or "Submit" in panel.ui.planLabel.text
+    assert not panel.ui.retrainButton.enabled
