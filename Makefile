@@ -1,12 +1,12 @@
 # `make demo`: install what segmenting needs and segment a synthetic CT.  `make test`: install everything and run the tests.
-# `make bench`: speed and memory on this machine.
+# `make web`: the same work in a browser, with a synthetic CT.  `make bench`: speed and memory on this machine.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: demo test bench lint clean
+.PHONY: demo web test bench lint clean
 
 $(VENV)/.segmenting: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -17,10 +17,18 @@ $(VENV)/.developing: $(VENV)/.segmenting
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+$(VENV)/.web: $(VENV)/.segmenting
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[web]"
+	touch $@
+
 demo: $(VENV)/.segmenting
 	$(BIN)/spineseg phantom $(DEMO)/case --seed 7 --region thoracolumbar --view spine --overwrite
 	$(BIN)/spineseg segment $(DEMO)/case/dicom --reference $(DEMO)/case/mask.nii.gz --overwrite \
 	  --output $(DEMO)/spine.seg.nrrd --metrics $(DEMO)/metrics.json --picture $(DEMO)/overview.png
+
+web: $(VENV)/.web
+	$(BIN)/spineseg phantom $(DEMO)/case --seed 7 --region thoracolumbar --view spine --overwrite
+	$(BIN)/spineseg web --data $(DEMO)
 
 test: $(VENV)/.developing
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from types import FrameType
 
 from SpineSegLib import __version__
-from SpineSegLib.cli import models, phantom, segment, train
+from SpineSegLib.cli import cases, compare, evaluate, models, phantom, segment, train, web
 from SpineSegLib.engine.errors import SpineSegError
 
-COMMANDS = (segment, models, train, phantom)
+COMMANDS = (segment, compare, evaluate, models, cases, train, web, phantom)
 INTERRUPTED = 130
 
 EPILOG = """\
 examples:
   spineseg segment chest.nii.gz                       writes chest.seg.nrrd, which opens in 3D Slicer
   spineseg segment dicom/ --reference manual.nii.gz   also compares with a manual segmentation
+  spineseg compare spine.seg.nrrd manual.nii.gz       distances, agreement, worst slices
+  spineseg evaluate cases --report evaluation         a whole data set, with a report
   spineseg train corrected/ --out better.weights.h5 --from default
   spineseg phantom cases --count 2                    synthetic CT with known truth, to try things out
 

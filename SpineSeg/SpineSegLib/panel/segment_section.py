@@ -144,7 +144,7 @@ class SegmentSection:
 
     def _show_progress(self) -> None:
         run, bar = self.run, self.ui.progressBar
-        self.ui.statusLabel.text = _status(run)
+        self.ui.statusLabel.text = run.status
         if run.of:
             bar.setRange(0, run.of)
             bar.value = run.done
@@ -193,24 +193,3 @@ class SegmentSection:
             slicer.util.errorDisplay(str(error), windowTitle="SpineSeg")
         else:
             self.ui.statusLabel.text = f"Exported to {Path(path).name}."
-
-
-def _status(run: SegmentRun) -> str:
-    """What the run is doing, for people."""
-    tidying = "Removing specks and filling holes..."
-    if run.state == "segmenting" and 0 < run.done == run.of:
-        return tidying
-    if run.state == "segmenting" and run.of:
-        left = "" if run.seconds_left is None else f", {_duration(run.seconds_left)} left"
-        return f"{run.done} of {run.of} slices{left}"
-    return {
-        "copying": "Handing over the CT...",
-        "starting": "Loading the model...",
-        "segmenting": "Segmenting...",
-        "finishing": tidying,
-        "finished": f"{run.of} slices segmented.",
-    }.get(run.state, run.message)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

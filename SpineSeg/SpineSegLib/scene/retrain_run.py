@@ -10,6 +10,7 @@ import vtk
 
 from SpineSegLib.engine.retraining import keep_unfinished
 from SpineSegLib.scene import charts
+from SpineSegLib.scene.segment_run import duration
 
 if TYPE_CHECKING:
     from SpineSegLib.worker_client import WorkerProcess
@@ -79,7 +80,7 @@ class RetrainRun:
                 self.baseline = event
             elif kind == "epoch":
                 self.epochs.append(event)
-                self.said = f"Epoch {event['epoch']} of {event['epochs']}, {_minutes(event['seconds_left'])} left"
+                self.said = f"Epoch {event['epoch']} of {event['epochs']}, {_left(event['seconds_left'])} left"
         if self._job.state == "finished":
             self.result = self._job.result
         elif self._job.state == "cancelled" and self.epochs:
@@ -106,7 +107,5 @@ class RetrainRun:
         return charts.chart("Re-training", shown, "Epoch", "", legend=True)
 
 
-def _minutes(seconds: float | None) -> str:
-    if seconds is None:
-        return "unknown time"
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def _left(seconds: float | None) -> str:
+    return "unknown time" if seconds is None else duration(seconds)

@@ -123,6 +123,23 @@ class SegmentRun:
         return dict(self._ids)
 
     @property
+    def status(self) -> str:
+        """What the run is doing, or how it ended, for people."""
+        tidying = "Removing specks and filling holes..."
+        if self.state == "segmenting" and 0 < self.done == self.of:
+            return tidying
+        if self.state == "segmenting" and self.of:
+            left = "" if self.seconds_left is None else f", {duration(self.seconds_left)} left"
+            return f"{self.done} of {self.of} slices{left}"
+        return {
+            "copying": "Handing over the CT...",
+            "starting": "Loading the model...",
+            "segmenting": "Segmenting...",
+            "finishing": tidying,
+            "finished": f"{self.of} slices segmented.",
+        }.get(self.state, self.message)
+
+    @property
     def uncertainties(self) -> list[tuple[float, float]]:
         """Position (mm towards the head) and uncertainty of the slices of a finished run."""
         return [tuple(pair) for pair in self._job.result["uncertainties"]] if self.state == "finished" else []
@@ -254,6 +271,11 @@ class SegmentRun:
         if _state(self.volume_node) != self._unchanged:
             return "The CT was changed while it was being segmented; the run was cancelled."
         return self._live.problem() if self._live is not None else None
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _segments_of(model: str | Path) -> tuple[Segment, ...]:

@@ -1,0 +1,191 @@
+"""CT in by C-STORE, DICOM SEG out by C-STORE, with pynetdicom's own applications as the PACS."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from ct_samples import assert_sentence, write_series
+from geometry import smooth_ct
+from SpineSegLib.engine.errors import InputError, OutputError
+from SpineSegLib.engine.reading import read_labelmap
+from SpineSegLib.web.audit import Audit
+from SpineSegLib.web.job_queue import JobQueue
+from SpineSegLib.web.settings import Peer, WebSettings
+
+pytest.importorskip("pynetdicom", reason="pynetdicom is needed to talk with a PACS: pip install 'spineseg[web]'")
+
+from SpineSegLib.web.dicom_node import DicomNode
+
+PATIENCE = 90
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+async def sends(port: int, folder, title="PACS") -> int:
+    """Exit code of pynetdicom's storescu."""
+    command = ("-m", "pynetdicom", "storescu", "127.0.0.1", str(port), str(folder), "-r", "-aet", title)
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, "-aec", "SPINESEG")
+    return await process.wait()
+
+
+async def until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def pacs(tmp_path):
+    """pynetdicom's storescp: where results arrive, and its port."""
+    port = free_port()
+    command = [sys.executable, "-m", "pynetdicom", "storescp", str(port), "-od", str(tmp_path / "pacs")]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    yield tmp_path / "pacs", port
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def listening(tmp_path):
+    """Run a coroutine function with a listener; gives what it wrote into the audit log."""
+
+    def run(visit, port, **more):
+        settings = WebSettings(dicom_port=0, dicom_to=Peer("ANY", "127.0.0.1", port), **more)
+        settings.check()
+        audit = Audit(tmp_path / "audit.jsonl")
+
+        def log():
+            return [json.loads(line) for line in audit.path.read_text().splitlines()] if audit.path.exists() else []
+
+        async def go():
+            queue = JobQueue(1, lambda who, position: who.tell({"position": position}))
+            node = DicomNode(settings, audit, queue)
+            node.start()
+            try:
+                await visit(node.port, log)
+            finally:
+                await node.stop()
+
+        asyncio.run(go())
+        return log()
+
+    return run
+
+
+def test_a_study_comes_back_segmented(listening, pacs, tmp_path, monkeypatch, small_model, expected_mask):
+    arrived, port = pacs
+    monkeypatch.setenv("SPINESEG_MODELS", str(small_model.parent))
+    ct = smooth_ct(size=(64, 60, 12))
+    files = write_series(tmp_path / "study" / "ct", ct, patient="Doe^Jane")
+    write_series(tmp_path / "study" / "scout", smooth_ct(size=(64, 60, 3)), patient="Doe^Jane", series_number=2)
+
+    async def visit(port, log):
+        assert await sends(port, tmp_path / "study") == 0
+        await until(lambda: any(line["event"] in ("returned", "failed") for line in log()))
+
+    log = listening(visit, port, dicom_from=(Peer("PACS", "127.0.0.1"),))
+    assert [line["event"] for line in log] == ["received", "segmented", "returned"]
+    assert (log[0]["instances"], log[1]["segmented"], log[1]["refused"], log[2]["results"]) == (15, 1, 1, 1)
+    assert "Doe" not in json.dumps(log)
+
+    (result,) = arrived.iterdir()
+    source, segmentation = pydicom.dcmread(files[0]), pydicom.dcmread(result)
+    assert (segmentation.Modality, segmentation.PatientID) == ("SEG", source.PatientID)
+    assert segmentation.StudyInstanceUID == source.StudyInstanceUID
+    mask = sitk.Resample(read_labelmap(result), ct, sitk.Transform(), sitk.sitkNearestNeighbor)
+    assert np.array_equal(sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(expected_mask))
+
+
+def test_strangers_and_broken_connections_leave_nothing(listening, tmp_path):
+    write_series(tmp_path / "ct", smooth_ct(size=(20, 20, 3)))
+
+    async def visit(port, log):
+        assert await sends(port, tmp_path / "ct", title="STRANGER") != 0
+        from pynetdicom import AE
+        from pynetdicom.sop_class import CTImageStorage
+
+        entity = AE("PACS")
+        entity.add_requested_context(CTImageStorage)
+        association = await asyncio.to_thread(entity.associate, "127.0.0.1", port, ae_title="SPINESEG")
+        assert association.is_established
+        path = next((tmp_path / "ct").iterdir())
+        assert (await asyncio.to_thread(association.send_c_store, pydicom.dcmread(path))).Status == 0
+        association.abort()
+        await until(lambda: any("broke" in line["event"] for line in log()))
+
+    log = listening(visit, free_port(), dicom_from=(Peer("PACS", "127.0.0.1"),))
+    assert [line["event"] for line in log if "refused" not in line["event"]] == []
+
+
+def test_too_much_is_refused(listening, tmp_path):
+    write_series(tmp_path / "ct", sitk.Cast(sitk.AdditiveGaussianNoise(smooth_ct(size=(512, 512, 4))), sitk.sitkInt16))
+
+    async def visit(port, log):
+        await sends(port, tmp_path / "ct")
+        await until(lambda: any(line["event"] == "returned" for line in log()))
+
+    log = listening(visit, free_port(), upload_mb=1)
+    assert next(line for line in log if line["event"] == "segmented")["segmented"] == 0
+
+
+def test_a_listener_for_others_needs_to_know_them(tmp_path):
+    everybody = {"dicom_port": 11112, "dicom_host": "0.0.0.0", "dicom_to": Peer("PACS", "10.0.0.1", 104)}
+    WebSettings(**everybody, dicom_from=(Peer("PACS", "10.0.0.1"),)).check()
+    for wrong in (everybody, {"dicom_port": 11112}):
+        with pytest.raises(InputError) as error:
+            WebSettings(**wrong).check()
+        assert_sentence(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "with_port"),
+    [
+        ("PACS", False),
+        ("@host", False),
+        ("PACS@", False),
+        ("PACS@host", True),
+        ("PACS@host:1", False),
+        ("P\\A@h", False),
+    ],
+)
+def test_what_names_no_application_is_refused(text, with_port):
+    with pytest.raises(InputError) as error:
+        Peer.parse(text, with_port)
+    assert_sentence(error)
+
+
+def test_applications_are_named_by_title_address_and_port():
+    assert Peer.parse("PACS 1@10.0.0.1:104", with_port=True) == Peer("PACS 1", "10.0.0.1", 104)
+    assert Peer.parse("PACS@[::1]:104", with_port=True) == Peer("PACS", "::1", 104)
+    assert Peer.parse("PACS@10.0.0.1", with_port=False) == Peer("PACS", "10.0.0.1")
+
+
+def test_a_dicom_port_that_is_taken_is_said(tmp_path):
+    async def go(port):
+        settings = WebSettings(dicom_port=port, dicom_to=Peer("PACS", "127.0.0.1", 104))
+        DicomNode(settings, Audit(tmp_path / "audit.jsonl"), JobQueue(1, lambda *_: None)).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OutputError) as error:
+        asyncio.run(go(other.getsockname()[1]))
+    assert_sentence(error)
