@@ -6,7 +6,7 @@ import argparse
 import importlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from SpineSegLib.engine.training import Progress, TrainingSettings
@@ -21,6 +21,11 @@ are held out for validation, unless --validation names a folder of others.
 Work in progress lies in <MODEL>.training beside the model. A training that was stopped, by Ctrl-C or by a power cut,
 goes on from its last epoch when the same command is given again. The learning curve is drawn there too.
 
+With --cases a training set of corrected cases (see `spineseg cases --help`) makes the next version of a model: part of
+its patients validate, earlier kinds of scans are rehearsed, and the version becomes the current model if it is better
+than the one it came from. It goes to your model folder. Ctrl-C keeps the best epoch so far; a training that was killed
+goes on when the same command is given again.
+
 With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it into
 <MODEL>.rendered, as they were for the model that ships with SpineSeg (see its model card).
 
@@ -28,7 +33,12 @@ examples:
   spineseg phantom cases --count 20
   spineseg train cases --out my.weights.h5
   spineseg train corrected --out better.weights.h5 --from default --epochs 10
+  spineseg train --cases spine.cases.h5
 """
+
+
+NUMBERS = ("epochs", "steps", "batch", "patch", "patience", "learning_rate")
+INTERRUPTED = 130  # see the exit codes in `spineseg --help`
 
 
 def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:
@@ -41,10 +51,17 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("dataset", metavar="DATASET", type=Path, help="folder of cases to train on, see below")
-    parser.add_argument("--out", metavar="MODEL", type=Path, required=True, help="file to write, ending in .weights.h5")
+    parser.add_argument(
+        "dataset", metavar="DATASET", type=Path, nargs="?", help="folder of cases to train on, see below"
+    )
+    parser.add_argument("--out", metavar="MODEL", type=Path, help="file to write, ending in .weights.h5")
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--from", dest="start", metavar="MODEL", help="model to go on from (default: from scratch)")
+    start.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="model to go on from (default: from scratch, with --cases current)",
+    )
     start.add_argument(
         "--preset",
         choices=("default", "kim2020"),
@@ -53,20 +70,34 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     )
     parser.add_argument("--recipe", choices=("default",), help="render the training scans from label maps in DATASET")
     parser.add_argument("--validation", metavar="FOLDER", type=Path, help="folder of cases to validate on")
-    parser.add_argument("--epochs", metavar="N", type=int, help="epochs at most (default: 34, from a model 10)")
-    parser.add_argument("--steps", metavar="N", type=int, default=200, help="batches per epoch (default: 200)")
-    parser.add_argument("--batch", metavar="N", type=int, default=16, help="patches per batch (default: 16)")
+    corrected = parser.add_argument_group("re-training on corrected cases")
+    corrected.add_argument("--cases", metavar="FILE", type=Path, help="training set, instead of DATASET and --out")
+    corrected.add_argument(
+        "--without-validation", action="store_true", help="with too few patients; the version is not made current"
+    )
+    corrected.add_argument(
+        "--rehearsal", metavar="FOLDER", type=Path, help="cases to rehearse (default: phantoms, rendered once)"
+    )
+    corrected.add_argument("--no-rehearsal", action="store_true", help="train on the corrected cases alone")
+    parser.add_argument(
+        "--epochs", metavar="N", type=int, help="epochs at most (default: 34, from a model 10, with --cases 12)"
+    )
+    parser.add_argument("--steps", metavar="N", type=int, help="batches per epoch (default: 200, with --cases 60)")
+    parser.add_argument("--batch", metavar="N", type=int, help="patches per batch (default: 16, with --cases 8)")
     parser.add_argument("--patch", metavar="N", type=int, default=160, help="pixels of a patch's side (default: 160)")
     parser.add_argument(
         "--learning-rate", metavar="X", type=float, help="highest learning rate (default: 0.002, from a model 0.0003)"
     )
     parser.add_argument(
-        "--patience", metavar="N", type=int, default=12, help="stop after so many epochs without a gain (default: 12)"
+        "--patience",
+        metavar="N",
+        type=int,
+        help="stop after so many epochs without a gain (default: 12, with --cases 4)",
     )
     parser.add_argument(
         "--seed", metavar="S", type=int, default=0, help="seed of everything that is drawn (default: 0)"
     )
-    parser.add_argument("--name", help="name of the model (default: the file's)")
+    parser.add_argument("--name", help="name of the model (default: the file's, with --cases that of the model)")
     parser.add_argument("--licence", metavar="TEXT", default="", help="licence to store with the weights")
     parser.add_argument(
         "--description", metavar="TEXT", default="", help="what the model was trained on, for the model list"
@@ -84,6 +115,12 @@ def run(options: argparse.Namespace) -> int:
     from SpineSegLib.engine.model_file import ENDING, NAME, check_new_model
     from SpineSegLib.engine.reading import existing
 
+    if options.cases is not None:
+        return _retrain(options)
+    if options.dataset is None or options.out is None:
+        options.error("DATASET and --out are needed, or --cases")
+    if options.rehearsal or options.no_rehearsal or options.without_validation:
+        options.error("--rehearsal, --no-rehearsal and --without-validation belong to --cases")
     name = options.name or options.out.name.removesuffix(ENDING)
     if not options.out.name.endswith(ENDING):
         options.error(f"--out must end in {ENDING}")
@@ -91,14 +128,9 @@ def run(options: argparse.Namespace) -> int:
         options.error("the name must be 1 to 64 letters, digits, spaces or . _ + -; give another --name")
     if options.recipe and options.validation:
         options.error("--recipe renders its own validation cases; leave --validation out")
-    epochs = 1 if options.epochs is None else options.epochs
-    if min(options.steps, options.batch, options.patch, options.patience, epochs) < 1:
-        options.error("--epochs, --steps, --batch, --patch and --patience must be at least 1")
-    if options.learning_rate is not None and not 0 < options.learning_rate < 1:
-        options.error("--learning-rate must lie between 0 and 1")
+    _check_numbers(options)
     start, architecture = _start(options)
-    if options.patch % architecture.multiple:
-        options.error(f"--patch must be a multiple of {architecture.multiple}, as the network's depth asks for")
+    _check_patch(options, architecture)
     for folder in (options.dataset, options.validation):
         if folder is not None:
             existing(folder)
@@ -152,6 +184,75 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _retrain(options: argparse.Namespace) -> int:
+    """Re-train on a training set of corrected cases."""
+    from SpineSegLib.cli import console
+
+    own = ("dataset", "out", "recipe", "validation", "licence", "description")
+    if any(getattr(options, name) for name in own):
+        options.error("--cases takes none of DATASET, --out, --recipe, --validation, --licence and --description")
+    if options.rehearsal and options.no_rehearsal:
+        options.error("--rehearsal and --no-rehearsal exclude each other")
+    _check_numbers(options)
+    from dataclasses import replace
+
+    from SpineSegLib.engine.backends import activate, choose_backend
+    from SpineSegLib.engine.errors import InputError
+    from SpineSegLib.engine.model_catalogue import resolve_model
+    from SpineSegLib.engine.model_file import read_info
+    from SpineSegLib.engine.retraining import REHEARSAL_SHARE, SETTINGS, keep_unfinished, plan, retrain, unfinished
+    from SpineSegLib.engine.training_set import TrainingSet
+
+    start = resolve_model(options.start)
+    info = read_info(start)
+    _check_patch(options, info.architecture)
+    # what can be known is said before the backend is loaded, which takes seconds
+    problem = plan(TrainingSet(options.cases), info, options.without_validation).problem
+    if problem:
+        raise InputError(problem)
+    choice = choose_backend(options.device, purpose="train")
+    activate(choice)
+    given = {key: getattr(options, key) for key in NUMBERS if getattr(options, key) is not None}
+    told = _Retraining(_Display(silent=options.json or options.quiet))
+    with console.quiet_libraries(options.debug):
+        importlib.import_module("keras")
+    began = time.monotonic()
+    code = 0
+    try:
+        result = retrain(
+            options.cases,
+            start,
+            replace(SETTINGS, **given, seed=options.seed),
+            name=options.name,
+            without_validation=options.without_validation,
+            rehearsal=options.rehearsal,
+            rehearsal_share=0.0 if options.no_rehearsal else REHEARSAL_SHARE,
+            report=told,
+        )
+    except KeyboardInterrupt:
+        if told.folder is None or told.folder not in unfinished():
+            raise
+        result, code = keep_unfinished(told.folder), INTERRUPTED
+    if options.json:
+        seconds = round(time.monotonic() - began, 1)
+        console.print_json(result.as_dict() | {"backend": choice.backend, "seconds": seconds})
+    else:
+        console.say(f"{result.model}: {result.sentence}")
+    return code
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    if min(value for key in NUMBERS if (value := getattr(options, key)) is not None and key != "learning_rate") < 1:
+        options.error("--epochs, --steps, --batch, --patch and --patience must be at least 1")
+    if options.learning_rate is not None and not 0 < options.learning_rate < 1:
+        options.error("--learning-rate must lie between 0 and 1")
+
+
+def _check_patch(options: argparse.Namespace, architecture: Architecture) -> None:
+    if options.patch % architecture.multiple:
+        options.error(f"--patch must be a multiple of {architecture.multiple}, as the network's depth asks for")
+
+
 def _start(options: argparse.Namespace) -> tuple[Preset | Path, Architecture]:
     if options.start:
         from SpineSegLib.engine.model_catalogue import resolve_model
@@ -171,11 +272,11 @@ def _settings(options: argparse.Namespace) -> TrainingSettings:
     goes_on = bool(options.start)
     return TrainingSettings(
         epochs=options.epochs or (10 if goes_on else 34),
-        steps=options.steps,
-        batch=options.batch,
+        steps=options.steps or 200,
+        batch=options.batch or 16,
         patch=options.patch,
         learning_rate=options.learning_rate or (3e-4 if goes_on else 2e-3),
-        patience=options.patience,
+        patience=options.patience or 12,
         seed=options.seed,
     )
 
@@ -188,18 +289,18 @@ class _Display:
         self._said = (0.0, "")
 
     def rendered(self, done: int, count: int) -> None:
-        self._tell("rendering scans", f"{done} of {count}", done == count)
+        self.tell("rendering scans", f"{done} of {count}", done == count)
 
     def __call__(self, progress: Progress) -> None:
         if progress.stage != "training":
-            self._tell(progress.stage, f"{progress.step} of {progress.steps}", progress.step == progress.steps)
+            self.tell(progress.stage, f"{progress.step} of {progress.steps}", progress.step == progress.steps)
             return
         best = "" if progress.best_dice is None else f", best validation Dice {progress.best_dice:.4f}"
         left = "" if progress.seconds_left is None else f", {_duration(progress.seconds_left)} left"
         state = f"step {progress.step} of {progress.steps}, loss {progress.loss:.4f}{best}{left}"
-        self._tell(f"epoch {progress.epoch} of {progress.epochs}", state, progress.step == progress.steps)
+        self.tell(f"epoch {progress.epoch} of {progress.epochs}", state, progress.step == progress.steps)
 
-    def _tell(self, stage: str, state: str, done: bool) -> None:
+    def tell(self, stage: str, state: str, done: bool) -> None:
         from SpineSegLib.cli import console
 
         at, before = self._said
@@ -207,6 +308,35 @@ class _Display:
         if not self._silent and (done or stage != before or now - at >= console.PLAIN_EVERY):
             self._said = (now, stage)
             console.note(f"{stage}: {state}")
+
+
+class _Retraining:
+    """Shows a re-training; see `retraining.Report`. `folder`: where its work lies, once that is known."""
+
+    def __init__(self, display: _Display) -> None:
+        self.folder: Path | None = None
+        self._display = display
+        self._to_beat: float | None = None
+
+    def __call__(self, event: str, **values: Any) -> None:
+        if event == "plan":
+            self.folder = Path(values["folder"])
+            for sentence in values["sentences"]:
+                self._display.tell("plan", sentence, done=True)
+        elif event == "baseline":
+            self._to_beat = values["validation_dice"]
+        elif event == "epoch":
+            scores = [f"loss {values['loss']:.4f}"]
+            if self._to_beat is not None:
+                scores.append(f"validation Dice {values['validation_dice']:.4f} (to beat {self._to_beat:.4f})")
+            if values["rehearsal_dice"] is not None:
+                scores.append(f"rehearsal {values['rehearsal_dice']:.4f}")
+            scores.append(f"{_duration(values['seconds_left'])} left")
+            self._display.tell(f"epoch {values['epoch']} of {values['epochs']} done", ", ".join(scores), done=True)
+        else:
+            left = "" if values["seconds_left"] is None else f", {_duration(values['seconds_left'])} left"
+            state = f"{values['done']} of {values['of']}{left}"
+            self._display.tell(values["stage"], state, done=False)
 
 
 def _duration(seconds: float) -> str:

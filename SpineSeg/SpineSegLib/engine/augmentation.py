@@ -21,8 +21,8 @@ class Augmentation:
     intensity: float = 0.5
     contrast: float = 0.12
     shift_hu: float = 25.0
-    noise: float = 0.25
-    noise_hu: float = 60.0
+    noise: float = 0.3
+    noise_hu: float = 80.0
     blur: float = 0.15
 
 

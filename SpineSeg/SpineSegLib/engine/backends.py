@@ -35,10 +35,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A graphics card: its name and its memory in bytes."""
+    """A graphics card: its name, its memory in bytes, and how many cards there are."""
 
     name: str
     memory: int
+    count: int = 1
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -60,7 +61,7 @@ def nvidia_gpu() -> Gpu | None:
         cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
     except (OSError, AttributeError):
         return None
-    return Gpu(name.value.decode(errors="replace"), memory.value)
+    return Gpu(name.value.decode(errors="replace"), memory.value, count.value)
 
 
 @cache

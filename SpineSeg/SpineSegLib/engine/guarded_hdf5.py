@@ -107,6 +107,18 @@ def read_array(parent: h5py.Group, key: str) -> np.ndarray:
     return dataset[()]
 
 
+def plain_dataset(parent: h5py.Group, key: str, shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """The array `key` of `parent`, which may be compressed. Raises ValueError if its shape or type is another one, or
+    anything of it lies outside the file."""
+    import h5py
+
+    dataset = _plain(parent, key, h5py.Dataset)
+    layout = dataset.id.get_create_plist().get_layout()
+    if dataset.external or dataset.shape != shape or dataset.dtype != np.dtype(kind) or layout == h5py.h5d.VIRTUAL:
+        raise ValueError(key)
+    return dataset[()]
+
+
 def _plain(parent: h5py.Group, key: str, kind: type) -> Any:
     """A link is looked at, and followed only if it stays in this file and leads to what is expected."""
     import h5py

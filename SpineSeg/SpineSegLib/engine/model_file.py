@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 HEADER = "spineseg"
+TRAINING = "spineseg_training"
 ENDING = ".weights.h5"
 MAX_HEADER = 60_000  # an HDF5 attribute in its plain form holds 64 KB
 MAX_FILE = 4 * MAX_PARAMETERS + 2**24
@@ -103,9 +104,16 @@ def save_model(model: keras.Model, info: ModelInfo, path: str | Path, overwrite:
 
 
 def save_weights(
-    weights: dict[str, list[np.ndarray]], info: ModelInfo, path: str | Path, overwrite: bool = False
+    weights: dict[str, list[np.ndarray]],
+    info: ModelInfo,
+    path: str | Path,
+    overwrite: bool = False,
+    training: dict[str, Any] | None = None,
 ) -> None:
-    """As `save_model`, from arrays by layer name, in the order Keras keeps a layer's weights."""
+    """As `save_model`, from arrays by layer name, in the order Keras keeps a layer's weights.
+
+    `training`: how the weights came about, plain values for JSON, for `read_training`.
+    """
     import h5py
 
     from SpineSegLib.engine.writing import atomic_output
@@ -116,11 +124,14 @@ def save_weights(
         raise ValueError("the weights are not those of the described architecture")
     weights = {name: [np.ascontiguousarray(a, dtype="<f4") for a in arrays] for name, arrays in weights.items()}
     header = json.dumps({"format": FORMAT, **asdict(info), "sha256": _digest(weights)}, allow_nan=False)
-    if len(header.encode()) > MAX_HEADER:
+    record = json.dumps(training, allow_nan=False)
+    if max(len(header.encode()), len(record.encode())) > MAX_HEADER:
         raise ValueError("the description of the model is too long")
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs[HEADER] = header
+        if training is not None:
+            file.attrs[TRAINING] = record
         counts: dict[str, int] = {}
         for name, arrays in weights.items():
             kind = _keras_class(name, info.architecture)
@@ -146,6 +157,28 @@ def read_info(path: str | Path) -> ModelInfo:
     """Read what the file says about its model, without the weights. Raises ModelError."""
     with _open(Path(path)) as file:
         return _header(file, Path(path))[0]
+
+
+def read_identity(path: str | Path) -> str:
+    """SHA-256 of the weights as the file states it: what tells models apart, whatever they are called.
+
+    Raises ModelError.
+    """
+    with _open(Path(path)) as file:
+        return _header(file, Path(path))[1]
+
+
+def read_training(path: str | Path) -> dict[str, Any]:
+    """How the weights came about, as whoever saved them told; empty where nothing or nothing readable is told.
+
+    Raises ModelError where the file is no model.
+    """
+    with _open(Path(path)) as file:
+        try:
+            values = json.loads(text_attribute(file, TRAINING) or "{}")
+        except (*HDF5_ERRORS, RecursionError):
+            return {}
+    return values if isinstance(values, dict) else {}
 
 
 def read_weights(path: str | Path) -> tuple[ModelInfo, dict[str, list[np.ndarray]]]:

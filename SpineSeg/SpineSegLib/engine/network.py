@@ -85,7 +85,7 @@ class Network:
                 batch = np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
                 result[start : start + size] = self._run(np.ascontiguousarray(batch))[:, first:, :height, :width]
             except Exception as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     if self.device == "gpu" and isinstance(error, RuntimeError):
                         raise ComputeError(f"{self.backend} failed on the GPU; use the CPU (--device cpu).") from error
                     raise
@@ -100,7 +100,7 @@ class Network:
         return result
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether a backend's exception means that memory was short. Classes are told by name, to import none of them."""
     if isinstance(error, MemoryError) or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError"):
         return True

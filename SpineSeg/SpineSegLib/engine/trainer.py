@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from scipy.special import expit, softmax
 
 from SpineSegLib.engine.augmentation import Augmentation
 from SpineSegLib.engine.errors import ComputeError, InputError
 from SpineSegLib.engine.model_file import read_weights
+from SpineSegLib.engine.network import is_out_of_memory
 from SpineSegLib.engine.training_data import PatchSampler
 from SpineSegLib.engine.unet import Preset, build_unet
 from SpineSegLib.engine.writing import atomic_output
@@ -31,7 +33,9 @@ class TrainingSettings:
 
     `learning_rate` is the highest, reached after `warm_up` steps and then lowered along a cosine to 1 % of it
     (Loshchilov and Hutter 2017). `average` is the decay of the running mean of the weights that is validated and kept
-    (Polyak and Juditsky 1992). `mixed_precision`: bfloat16 where the hardware multiplies it if None.
+    (Polyak and Juditsky 1992). `mixed_precision`: bfloat16 where the hardware multiplies it if None. `fixed_norms`:
+    batch normalisation stays as the starting model has it; in short trainings on few cases its running statistics would
+    lag behind the weights.
     """
 
     epochs: int = 40
@@ -46,7 +50,23 @@ class TrainingSettings:
     validation_batches: int = 16
     seed: int = 0
     mixed_precision: bool | None = None
+    fixed_norms: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+class DivergedError(ComputeError):
+    """The loss stopped being a number."""
+
+
+class Sampler(Protocol):
+    """Where batches come from; see `PatchSampler.batch`."""
+
+    def batch(self, number: int, count: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+# Scores of the model as it is, by name: "validation_dice" if there is somebody to validate on; "score", by which epochs
+# are compared, if that is another number.
+Validate = Callable[["keras.Model"], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -94,13 +114,30 @@ def validation_patches(
     """Foreground probability and truth (n, y, x) of the validation patches, the same ones each time."""
     for number in range(settings.validation_batches):
         images, labels = sampler.batch(number, settings.batch)
-        logits = np.asarray(model.predict_on_batch(images), dtype=np.float32)
-        if logits.shape[-1] == 1:
-            probability = 1 / (1 + np.exp(-logits[..., 0]))
-        else:
-            exponents = np.exp(logits - logits.max(axis=-1, keepdims=True))
-            probability = 1 - exponents[..., 0] / exponents.sum(axis=-1)
-        yield probability, labels > 0
+        yield foreground_probability(model, images), labels > 0
+
+
+def foreground_probability(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Probability (n, y, x) that it is any of the labels, from a network that gives logits."""
+    logits = np.asarray(model.predict_on_batch(images), dtype=np.float32)
+    if logits.shape[-1] == 1:
+        return expit(logits[..., 0])
+    return 1 - softmax(logits, axis=-1)[..., 0]
+
+
+def patch_dice(sampler: PatchSampler, settings: TrainingSettings) -> Validate:
+    """Validation by the pooled Dice of validation patches at a threshold of a half."""
+
+    def validate(model: keras.Model) -> dict[str, float]:
+        hits = total = 0
+        for probability, truth in validation_patches(model, sampler, settings):
+            predicted = probability >= 0.5
+            hits += np.count_nonzero(predicted & truth)
+            total += np.count_nonzero(predicted) + np.count_nonzero(truth)
+        dice = 2 * hits / max(total, 1)
+        return {"validation_dice": dice}
+
+    return validate
 
 
 class Trainer:
@@ -112,6 +149,7 @@ class Trainer:
         self.settings = settings
         self.folder = folder
         self.history: list[dict[str, float]] = []
+        self._largest_batch: int | None = None  # known once memory was short
         # What an unfinished training must have in common with this one to be gone on with.
         parent = hashlib.sha256(start.read_bytes()).hexdigest() if start else None
         self._origin = json.dumps([asdict(preset), parent])
@@ -125,6 +163,9 @@ class Trainer:
             keras.mixed_precision.set_global_policy("float32")
         if start is not None:
             self._set_weights(read_weights(start)[1])
+        if settings.fixed_norms:
+            for layer in self.model.layers:
+                layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
         total = settings.epochs * settings.steps
         schedule = keras.optimizers.schedules.CosineDecay(
             settings.learning_rate * 0.02,
@@ -143,57 +184,77 @@ class Trainer:
         self._resume()
 
     @property
-    def best_dice(self) -> float | None:
-        return max((h["validation_dice"] for h in self.history), default=None)
+    def best(self) -> dict[str, float] | None:
+        """What `history` says of the epoch whose weights are kept, None before the first one."""
+        return max(self.history, key=lambda entry: entry.get("score", entry.get("validation_dice")), default=None)
 
     def epochs(
-        self, training: PatchSampler, validation: PatchSampler, report: Callable[[Progress], None]
+        self,
+        training: Sampler,
+        validate: Validate,
+        report: Callable[[Progress], None],
+        keep: Callable[[], None] = lambda: None,
     ) -> Iterator[dict[str, float]]:
-        """Train until the epochs are done or patience is out; yields what `history` gains after each one."""
-        while len(self.history) < self.settings.epochs and not self._out_of_patience():
-            self._epoch(training, validation, report)
+        """Train until the epochs are done or patience is out; yields what `history` gains after each one.
+
+        `keep` is called when an epoch is the best so far, with its weights in the model, before it counts as done.
+        Raises DivergedError; what the epochs before gave is kept. Where memory is short, the batch is halved.
+        """
+        while len(self.history) < self.settings.epochs and not self.out_of_patience:
+            self._epoch(training, validate, report, keep)
             yield self.history[-1]
 
-    def _out_of_patience(self) -> bool:
-        dice = [h["validation_dice"] for h in self.history]
-        return bool(dice) and len(dice) - 1 - int(np.argmax(dice)) >= self.settings.patience
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the best epoch lies too far back."""
+        best = self.best
+        return best is not None and len(self.history) - 1 - self.history.index(best) >= self.settings.patience
 
-    def _epoch(self, training: PatchSampler, validation: PatchSampler, report: Callable[[Progress], None]) -> None:
+    def _epoch(
+        self, training: Sampler, validate: Validate, report: Callable[[Progress], None], keep: Callable[[], None]
+    ) -> None:
         settings, epoch = self.settings, len(self.history)
         began = time.monotonic()
         losses = []
         first = epoch * settings.steps
+        last = self.history[-1].get("validation_dice") if self.history else None
+        best = self.best
         for step, (images, labels) in enumerate(_prefetch(training, first, settings.steps, settings.batch), start=1):
-            losses.append(float(self.model.train_on_batch(images, labels)))
+            losses.append(self._step(images, labels))
             if not np.isfinite(losses[-1]):
-                raise ComputeError("The loss stopped being a number; train again with a lower learning rate.")
+                raise DivergedError("The loss stopped being a number; train again with a lower learning rate.")
             pace = (time.monotonic() - began) / step
             left = pace * (settings.steps * (settings.epochs - epoch) - step)
-            last = self.history[-1]["validation_dice"] if self.history else None
             mean = float(np.mean(losses))
-            report(
-                Progress("training", epoch + 1, settings.epochs, step, settings.steps, mean, left, last, self.best_dice)
-            )
-        best_before = self.best_dice
+            best_dice = best.get("validation_dice") if best else None
+            report(Progress("training", epoch + 1, settings.epochs, step, settings.steps, mean, left, last, best_dice))
         running = self.model.get_weights()
         # The running mean of the weights is what gets validated and kept.
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        dice = self._validate(validation)
-        self.history.append(
-            {"loss": float(np.mean(losses)), "validation_dice": dice, "seconds": time.monotonic() - began}
-        )
-        if best_before is None or dice > best_before:
+        scores = validate(self.model)
+        entry = {"loss": float(np.mean(losses)), **scores, "seconds": time.monotonic() - began}
+        self.history.append(entry)
+        if self.best is entry:
             self._save_arrays("best.npz", self.model.get_weights())
+            keep()
         self.model.set_weights(running)
         self._save_arrays("resume.npz", running, [np.asarray(v) for v in self.model.optimizer.variables])
 
-    def _validate(self, sampler: PatchSampler) -> float:
-        hits = total = 0
-        for probability, truth in validation_patches(self.model, sampler, self.settings):
-            predicted = probability >= 0.5
-            hits += np.count_nonzero(predicted & truth)
-            total += np.count_nonzero(predicted) + np.count_nonzero(truth)
-        return 2 * hits / max(total, 1)
+    def _step(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """Train on a batch, or as much of it as fits into memory; returns the loss."""
+        while True:
+            size = self._largest_batch or len(images)
+            try:
+                return float(self.model.train_on_batch(images[:size], labels[:size]))
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise ComputeError(
+                        "There is not enough memory to train even on one patch at a time; close other programs, or "
+                        "train with smaller patches."
+                    ) from error
+                self._largest_batch = size // 2
 
     def use_best(self) -> None:
         """Put the weights of the best epoch into the model."""
@@ -232,7 +293,7 @@ class Trainer:
             self.history = json.loads(str(file["history"]))
 
 
-def _prefetch(sampler: PatchSampler, first: int, steps: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _prefetch(sampler: Sampler, first: int, steps: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches first to first + steps - 1 in order, drawn by two threads while the network works on earlier ones."""
     with ThreadPoolExecutor(max_workers=2) as drawing:
         ahead = 4

@@ -15,10 +15,11 @@ import numpy as np
 from SpineSegLib.engine.augmentation import NONE, Augmentation
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.model_file import ENDING, ModelInfo, check_new_model, read_info, save_weights
-from SpineSegLib.engine.trainer import Progress, Trainer, TrainingSettings, validation_patches
+from SpineSegLib.engine.trainer import Progress, Trainer, TrainingSettings, patch_dice, validation_patches
 from SpineSegLib.engine.training_data import (
     PatchSampler,
     PreparedCase,
+    PublicCase,
     TrainingCase,
     find_cases,
     prepare_all,
@@ -82,7 +83,7 @@ def train(
         sampler(validation_cases, "preparing validation cases", NONE, settings.seed + 1),
     )
     trainer = Trainer(preset, start if isinstance(start, Path) else None, settings, folder)
-    for _ in trainer.epochs(*samplers, report):
+    for _ in trainer.epochs(samplers[0], patch_dice(samplers[1], settings), report):
         write_curve(trainer.history, folder / "curve.png")
     trainer.use_best()
     threshold, metrics = calibrate(trainer.model, samplers[1], settings)
@@ -110,9 +111,9 @@ def train(
     return TrainingResult(out, info, trainer.history)
 
 
-def fingerprint(cases: Sequence[TrainingCase]) -> str:
+def fingerprint(cases: Sequence[TrainingCase | PublicCase]) -> str:
     """SHA-256 over the masks of a training set, independent of names and order."""
-    digests = sorted(hashlib.sha256(case.mask.read_bytes()).hexdigest() for case in cases)
+    digests = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for case in cases for file in case.masks)
     return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 

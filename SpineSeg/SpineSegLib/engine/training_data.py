@@ -7,35 +7,133 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.augmentation import Augmentation, augment
-from SpineSegLib.engine.axial import AxialSlices
+from SpineSegLib.engine.axial import AxialSlices, aligned_axes
+from SpineSegLib.engine.axis_weights import axis_weights
+from SpineSegLib.engine.comparison.grids import on_grid_of, same_grid
+from SpineSegLib.engine.datasets.case import Case
+from SpineSegLib.engine.datasets.find import find_dataset
+from SpineSegLib.engine.datasets.labels import to_training_labels
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.metrics import same_grid
 from SpineSegLib.engine.preprocessing import AIR_HU, Preprocessing
 from SpineSegLib.engine.reading import VOLUME_ENDINGS, existing, read_labelmap, read_volume
+from SpineSegLib.engine.writing import atomic_output
 
 _HIGHEST_HU = 3071.0
 _BONE_HU = 250
+_ENDS_MM = 30.0  # a vertebra with its processes reaches so far into the slices of its neighbour
+
+
+@dataclass(frozen=True)
+class CaseImages:
+    """A CT in HU and its mask. `checked`: whether the mask is right on each slice along the stored axis that runs along
+    the patient's (bool, in stored order); None where all of them are. `spineless`: the CT shows no spine, so that the
+    mask is empty on purpose."""
+
+    ct: sitk.Image
+    mask: sitk.Image
+    checked: np.ndarray | None = None
+    spineless: bool = False
+
+
+class CaseSource(Protocol):
+    """A case to train on, wherever it is kept. `patient` keeps scans of one patient on one side of a split."""
+
+    name: str
+    patient: str
+
+    def images(self) -> CaseImages:
+        """Read it. Raises InputError."""
+
+    def state(self) -> str:
+        """A text that is another one after the case has changed."""
 
 
 @dataclass(frozen=True)
 class TrainingCase:
-    """A CT and its mask on disk. `patient` keeps scans of one patient on one side of a split."""
+    """A CT and its mask on disk: a `CaseSource`. `spineless`: see `CaseImages`."""
 
     name: str
     patient: str
     ct: Path
     mask: Path
+    spineless: bool = False
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All files of the mask."""
+        return (self.mask,)
+
+    def images(self) -> CaseImages:
+        return CaseImages(read_volume(self.ct).image, read_labelmap(self.mask), spineless=self.spineless)
+
+    def state(self) -> str:
+        files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (self.ct, self.mask)]
+        return repr(files)
 
 
-def find_cases(folder: Path) -> list[TrainingCase]:
-    """Cases of a training folder: one sub-folder each, holding `ct` (a file, or a DICOM folder `dicom`) and `mask`.
+@dataclass(frozen=True)
+class PublicCase:
+    """A case of a data set in a layout of its own (see `engine.datasets`), its labels turned into ours: a `CaseSource`.
 
-    `case.json` may name the `patient`; otherwise the sub-folder's name does. Raises InputError if there is none.
+    Of cases with partial annotation only slices well between the first and the last annotated vertebra count as
+    checked, as the ends of other vertebrae and the sacrum reach into the slices around those.
+    """
+
+    case: Case
+
+    @property
+    def name(self) -> str:
+        return self.case.name
+
+    @property
+    def patient(self) -> str:
+        return self.case.patient
+
+    def images(self) -> CaseImages:
+        volume = self.case.read_volume()
+        reference = self.case.read_reference(volume)
+        mask, _ = on_grid_of(volume.image, to_training_labels(reference.image, reference.structures))
+        return CaseImages(volume.image, mask, well_annotated(mask) if self.case.partial else None)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All files of the mask."""
+        files = [p for top in self.case.files for p in (sorted(top.rglob("*")) if top.is_dir() else [top])]
+        return tuple(path for path in files if path.is_file())
+
+    def state(self) -> str:
+        return self.case.state()
+
+
+def well_annotated(mask: sitk.Image) -> np.ndarray:
+    """Which slices along the stored axis that runs along the patient's lie well between the ends of a mask."""
+    axes = aligned_axes(mask.GetDirection())
+    if axes is None:
+        raise InputError(
+            "A CT in which only whole vertebrae are annotated lies obliquely; resample it along the patient's axes."
+        )
+    axis = axes[0][2]
+    marked = sitk.GetArrayViewFromImage(mask).any(axis=tuple(2 - other for other in range(3) if other != axis))
+    checked = np.zeros(len(marked), dtype=bool)
+    margin = round(_ENDS_MM / mask.GetSpacing()[axis])
+    found = np.flatnonzero(marked)
+    if len(found):
+        checked[found[0] + margin : max(found[-1] + 1 - margin, 0)] = True
+    return checked
+
+
+def find_cases(folder: Path) -> list[TrainingCase | PublicCase]:
+    """Cases of a training folder: one sub-folder each, holding `ct` (a file, or a DICOM folder `dicom`) and `mask`; or
+    of a data set that `find_dataset` knows.
+
+    `case.json` may name the `patient`; otherwise the sub-folder's name does. It may say `"spineless": true` of a CT
+    without a spine, which teaches what is none. Raises InputError if there is no case.
     """
     cases = []
     folders = [p for p in existing(folder).iterdir() if p.is_dir() and not p.name.startswith(".")]
@@ -43,25 +141,28 @@ def find_cases(folder: Path) -> list[TrainingCase]:
         ct = _first(place, "ct", VOLUME_ENDINGS) or (place / "dicom" if (place / "dicom").is_dir() else None)
         mask = _first(place, "mask", (".seg.nrrd", *VOLUME_ENDINGS))
         if ct and mask:
-            cases.append(TrainingCase(place.name, _patient(place), ct, mask))
-    if not cases:
-        raise InputError(f"{folder} holds no training case; it needs sub-folders with ct.nii.gz and mask.nii.gz each.")
-    return cases
+            about = _about(place)
+            spineless = about.get("spineless", False) is True
+            cases.append(TrainingCase(place.name, str(about.get("patient", place.name)), ct, mask, spineless))
+    return cases or [PublicCase(case) for case in find_dataset(folder).cases if case.files]
 
 
 def _first(place: Path, stem: str, endings: Sequence[str]) -> Path | None:
     return next((place / (stem + ending) for ending in endings if (place / (stem + ending)).exists()), None)
 
 
-def _patient(place: Path) -> str:
-    """Who a case shows: what its case.json says, else the name of its folder."""
-    about = place / "case.json"
-    if not about.exists():
-        return place.name
+def _about(place: Path) -> dict[str, object]:
+    """What a case's case.json says, nothing where there is none."""
+    file = place / "case.json"
+    if not file.exists():
+        return {}
     try:
-        return str(json.loads(about.read_text(encoding="utf-8")).get("patient", place.name))
-    except (OSError, ValueError, AttributeError):
-        raise InputError(f'{about} is damaged; it must hold {{"patient": "any name"}}, or remove it.') from None
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        about = None
+    if not isinstance(about, dict):
+        raise InputError(f'{file} is damaged; it must hold {{"patient": "any name"}}, or remove it.')
+    return about
 
 
 def split_patients(
@@ -86,7 +187,8 @@ class PreparedCase:
     """A case on the model's working grid.
 
     `hu`: int16 (z, y, x); `labels`: uint8 (z, y, x), index of the model's label plus 1, 0 background;
-    `step`: mm between slices; `spine_slices`: indices of slices that hold spine.
+    `step`: mm between slices; `slices`: indices of those whose labels are right; `spine_slices`: of these, those that
+    hold spine.
     """
 
     name: str
@@ -94,6 +196,7 @@ class PreparedCase:
     hu: np.ndarray
     labels: np.ndarray
     step: float
+    slices: np.ndarray
     spine_slices: np.ndarray
 
     def slab(self, index: int, context: Sequence[float]) -> np.ndarray:
@@ -109,34 +212,33 @@ class PreparedCase:
         return np.stack(slices)
 
 
-def prepare(case: TrainingCase, preprocessing: Preprocessing, label_count: int, cache: Path) -> PreparedCase:
+def prepare(case: CaseSource, preprocessing: Preprocessing, label_count: int, cache: Path) -> PreparedCase:
     """Bring a case to the working grid and keep it in `cache`, from where it is memory-mapped.
 
     With one label, every value of the mask counts as it. Raises InputError where CT and mask don't lie on the same
-    grid, and where the mask is empty or has labels the model doesn't know.
+    grid, and where the mask is empty (but for a case without a spine) or has labels the model doesn't know.
     """
-    files = [cache / f"{_key(case, preprocessing, label_count)}.{kind}.npy" for kind in ("hu", "labels", "step")]
+    # another name after CT, mask or settings change
+    key = hashlib.sha256(repr((case.state(), preprocessing, label_count)).encode()).hexdigest()[:24]
+    files = [cache / f"{key}.{kind}.npy" for kind in ("hu", "labels", "slices", "step")]
     if not all(file.exists() for file in files):
-        hu, labels, step = _on_working_grid(case, preprocessing, label_count)
+        arrays = _on_working_grid(case, preprocessing, label_count)
         cache.mkdir(parents=True, exist_ok=True)
-        for file, array in zip(files, (hu, labels, np.array(step)), strict=True):
-            np.save(file, array)
+        for file, array in zip(files, arrays, strict=True):
+            with atomic_output(file) as temporary:
+                np.save(temporary, array)
     hu, labels = (np.load(file, mmap_mode="r") for file in files[:2])
-    spine = np.flatnonzero(labels.any(axis=(1, 2)))
-    return PreparedCase(case.name, case.patient, hu, labels, float(np.load(files[2])), spine)
-
-
-def _key(case: TrainingCase, preprocessing: Preprocessing, label_count: int) -> str:
-    """Name of what `prepare` keeps: another one after CT, mask or settings change."""
-    state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (case.ct, case.mask)]
-    return hashlib.sha256(repr((state, preprocessing, label_count)).encode()).hexdigest()[:24]
+    slices = np.load(files[2])
+    spine = slices[labels[slices].any(axis=(1, 2))]
+    return PreparedCase(case.name, case.patient, hu, labels, float(np.load(files[3])), slices, spine)
 
 
 def _on_working_grid(
-    case: TrainingCase, preprocessing: Preprocessing, label_count: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    image = read_volume(case.ct).image
-    mask = read_labelmap(case.mask)
+    case: CaseSource, preprocessing: Preprocessing, label_count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What a PreparedCase holds: HU, labels, indices of the slices whose labels are right, mm between slices."""
+    images = case.images()
+    image, mask = images.ct, images.mask
     if not same_grid(image, mask):
         raise InputError(f"The mask of {case.name} lies on another grid than its CT; resample it to the CT first.")
     plain = replace(preprocessing, context=(0.0,), window=(AIR_HU, _HIGHEST_HU), bits=None)
@@ -163,9 +265,23 @@ def _on_working_grid(
         np.maximum(best, share, out=best)
         total += share
     labels[total < 0.5] = 0
-    if not labels.any():
+    usable = _checked_slices(image, images.checked, slices)
+    if not labels[usable].any() and not images.spineless:
         raise InputError(f"The mask of {case.name} is empty on the working grid; remove the case or correct its mask.")
-    return hu, labels, slices.grid.spacing[0]
+    return hu, labels, usable, np.array(slices.grid.spacing[0])
+
+
+def _checked_slices(image: sitk.Image, checked: np.ndarray | None, slices: AxialSlices) -> np.ndarray:
+    """Of the slices of the region, the indices of those made of checked stored slices alone."""
+    along = slices.region[0]
+    axes = aligned_axes(image.GetDirection())
+    if checked is None or axes is None:
+        return np.arange(along.stop - along.start)
+    stored, backwards = axes
+    upwards = checked[::-1] if backwards[2] else checked
+    step = image.GetSpacing()[stored[2]]
+    weights = axis_weights(len(upwards), step, slices.grid.shape[0], slices.grid.spacing[0])
+    return np.flatnonzero((weights @ upwards.astype(np.float64))[along] > 0.999)
 
 
 @dataclass(frozen=True)
@@ -199,10 +315,11 @@ class PatchSampler:
     def _patch(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         case = self.cases[int(rng.integers(len(self.cases)))]
         kind = rng.random()
-        index = int(rng.choice(case.spine_slices) if kind < self.spine else rng.integers(len(case.hu)))
+        on_spine = kind < self.spine and len(case.spine_slices) > 0
+        index = int(rng.choice(case.spine_slices if on_spine else case.slices))
         truth = np.asarray(case.labels[index])
         at = np.empty((0, 2), dtype=int)
-        if kind < self.spine:
+        if on_spine:
             at = np.argwhere(truth)
         elif kind < self.spine + self.bone:
             at = np.argwhere((case.hu[index] > _BONE_HU) & (truth == 0))
@@ -237,7 +354,7 @@ def _cut(array: np.ndarray, start: Sequence[int], size: int, outside: float) -> 
 
 
 def prepare_all(
-    cases: Sequence[TrainingCase],
+    cases: Sequence[CaseSource],
     preprocessing: Preprocessing,
     label_count: int,
     cache: Path,

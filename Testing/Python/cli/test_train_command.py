@@ -47,7 +47,7 @@ def test_trains_a_model_that_segments(tmp_path):
     ("patients", "arguments", "code", "words"),
     [
         (1, (), 3, "two patients"),
-        (0, (), 3, "no training case"),
+        (0, (), 3, "no CT with a mask"),
         (2, ("--from", "nobody"), 4, "nobody"),
     ],
 )

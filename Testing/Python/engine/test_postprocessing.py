@@ -1,7 +1,8 @@
 """Islands, holes and patches of known size."""
 
 import numpy as np
-from SpineSegLib.engine.postprocessing import tidy
+import pytest
+from SpineSegLib.engine.postprocessing import Tidying, tidy
 
 
 def ball(shape, centre, radius, spacing=(1.0, 1.0, 1.0)):
@@ -13,8 +14,9 @@ SHAPE = (60, 80, 80)
 
 
 def tidied(*masks, spacing=(1.0, 1.0, 1.0)):
+    """The masks tidied up, without the smoothing, which rounds shapes by some voxels."""
     probabilities = np.stack(masks).astype(np.uint8) * 230
-    tidy(probabilities, spacing, 0.5)
+    tidy(probabilities, spacing, 0.5, Tidying(along=0.0))
     return probabilities >= 128
 
 
@@ -100,3 +102,25 @@ def test_hole_gets_the_label_around_it():
 
 def test_nothing_to_tidy():
     assert not tidied(np.zeros(SHAPE, dtype=bool)).any()
+
+
+def test_a_hole_in_a_single_slice_closes():
+    """Noise in one slice of 1 mm is no disc; in slices of 3 mm it may be one."""
+    probabilities = np.zeros((1, 30, 30, 30), dtype=np.uint8)
+    probabilities[0, 4:26, 5:25, 5:25] = 230
+    probabilities[0, 14, 5:25, 5:20] = 60  # open to the side, so that it is no enclosed hole
+    thick = probabilities.copy()
+    tidy(probabilities, (1.0, 1.0, 1.0), 0.5)
+    assert (probabilities[0, 14, 5:25, 5:20] >= 128).all()
+    tidy(thick, (3.0, 1.0, 1.0), 0.5)
+    assert (thick[0, 14, 5:25, 5:20] < 128).all()
+
+
+@pytest.mark.parametrize("disc", [2, 3])
+def test_narrow_discs_and_ends_stay(disc):
+    probabilities = np.zeros((1, 30, 30, 30), dtype=np.uint8)
+    probabilities[0, 4:26, 5:25, 5:25] = 255
+    probabilities[0, 14 : 14 + disc, 5:25] = 0
+    before = probabilities >= 128
+    tidy(probabilities, (1.0, 1.0, 1.0), 0.5)
+    np.testing.assert_array_equal(probabilities >= 128, before)

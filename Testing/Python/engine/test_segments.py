@@ -45,6 +45,6 @@ def test_segments_of_a_model():
 
 def test_terminology_as_slicer_stores_it():
     assert SINGLE_VERTEBRAE[0].terminology_entry == (
-        "Segmentation category and type - DICOM master list~SCT^123037004^Anatomical Structure~SCT^14806007^C1 vertebra"
+        "Segmentation category and type - SpineSeg~SCT^123037004^Anatomical Structure~SCT^14806007^C1 vertebra"
         "~^^~Anatomic codes - DICOM master list~^^~^^"
     )

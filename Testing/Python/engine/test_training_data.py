@@ -47,7 +47,7 @@ def test_finds_cases_and_their_patients(tmp_path):
 
 
 def test_a_folder_without_cases_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no training case"):
+    with pytest.raises(InputError, match="no CT with a mask"):
         find_cases(tmp_path)
     with pytest.raises(InputError, match="missing"):
         find_cases(tmp_path / "missing")
@@ -136,7 +136,7 @@ def ramp_case() -> PreparedCase:
     hu = np.broadcast_to((np.arange(20) * 30)[:, None, None], (20, 70, 64)).astype(np.int16)
     labels = np.zeros(hu.shape, dtype=np.uint8)
     labels[:, 30:40, 30:40] = 1
-    return PreparedCase("ramp", "ramp", hu, labels, 3.0, np.arange(20))
+    return PreparedCase("ramp", "ramp", hu, labels, 3.0, np.arange(20), np.arange(20))
 
 
 def test_context_slices_lie_at_their_distance_in_mm():
@@ -162,3 +162,18 @@ def test_patches_larger_than_the_slice_are_filled_with_air():
     assert labels.shape == (2, 96, 96)
     assert np.all(images[:, 0] == 0)  # air lies below the window
     assert np.count_nonzero(labels[0]) == 100
+
+
+def test_a_case_known_to_hold_no_spine_teaches_the_background(tmp_path):
+    write_case(tmp_path / "head")
+    ct = sitk.ReadImage(str(tmp_path / "head" / "ct.nii.gz"))
+    sitk.WriteImage(ct * 0, str(tmp_path / "head" / "mask.nii.gz"))
+    with pytest.raises(InputError, match="empty"):
+        prepare(find_cases(tmp_path)[0], PREPROCESSING, 2, tmp_path / "cache")
+    (tmp_path / "head" / "case.json").write_text(json.dumps({"patient": "anna", "spineless": True}))
+    case = prepare(find_cases(tmp_path)[0], PREPROCESSING, 2, tmp_path / "cache")
+    assert not case.labels.any()
+    assert len(case.spine_slices) == 0
+    images, labels = PatchSampler([case], PREPROCESSING, 32, NONE, seed=1).batch(0, 6)
+    assert images.max() > 0.5  # bone is looked at all the same
+    assert not labels.any()

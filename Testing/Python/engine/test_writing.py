@@ -98,7 +98,7 @@ def test_slicer_segmentation_header(tmp_path):
     assert fields["Segmentation_MasterRepresentation"] == "Binary labelmap"
     assert fields["Segmentation_ContainedRepresentationNames"] == "Binary labelmap|"
     assert fields["Segment1_Tags"] == (
-        "Segmentation.Status:inprogress|TerminologyEntry:Segmentation category and type - DICOM master list"
+        "Segmentation.Status:inprogress|TerminologyEntry:Segmentation category and type - SpineSeg"
         "~SCT^123037004^Anatomical Structure~SCT^54735007^Sacrum~^^~Anatomic codes - DICOM master list~^^~^^|"
     )
 

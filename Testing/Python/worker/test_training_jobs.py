@@ -104,8 +104,8 @@ def test_training_tells_its_epochs_and_makes_a_version(trainer):
     (baseline,) = [event for event in events if event["event"] == "baseline"]
     assert 0 <= baseline["validation_dice"] <= 1
     result = job.result
-    assert (result["name"], result["version"], result["parent"]) == ("small", 2, "small 1")
-    assert Path(result["model"]).exists()
+    assert (result["name"], result["version"], result["parent"]) == ("small-2", 2, "small 1")
+    assert resolve_model(result["name"]) == Path(result["model"])
     assert (resolve_model(None) == Path(result["model"])) == result["made_current"]
     curve = [event["validation_dice"] for event in events if event["event"] == "epoch"]
     assert [entry["validation_dice"] for entry in result["history"]] == pytest.approx(curve, abs=1e-5)
@@ -120,8 +120,7 @@ def test_cancelled_or_killed_the_best_epoch_can_be_kept(trainer, how):
     else:
         trainer[0]._process.kill()
     wait(job)
-    assert job.state == ("cancelled" if how == "cancelled" else "failed"), (job.message, trainer[0].log_tail())
-    print(job.message, sorted(p.name for p in trainer[1].iterdir()), [sorted(p.name for p in d.iterdir()) for d in trainer[1].glob(".training-*") if d.is_dir()])
+    assert job.state == ("cancelled" if how == "cancelled" else "failed")
     (folder,) = unfinished()
     assert str(folder) == events[0]["folder"]
     kept = keep_unfinished(folder)

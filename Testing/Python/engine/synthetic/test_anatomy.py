@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, spine_labels, warp
+from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, roughen, spine_kinds, warp
 from SpineSegLib.engine.synthetic.cases import render_case
 from SpineSegLib.engine.synthetic.labelmaps import tissue_of, trunk_anatomy, vertebra_number, vertebrae_anatomy
-from SpineSegLib.engine.synthetic.recipe import load_anatomies, render_cases
+from SpineSegLib.engine.synthetic.recipe import load_anatomies, render_cases, render_heads
 from SpineSegLib.engine.synthetic.tissues import Tissue
+from SpineSegLib.engine.training_data import find_cases
 
 STILL = Deformation(np.eye(3), (), (0.0, 100.0, 0.0), False, (0.0, 20.0, 1.0, 1.0))
 
@@ -42,7 +43,7 @@ def test_warping_with_nothing_to_do_gives_the_same(anatomy):
     centre = (np.array(anatomy.tissue.shape) - 1) / 2
     same = warp(anatomy, anatomy.tissue.shape, centre, STILL, np.random.default_rng(0))
     np.testing.assert_array_equal(same.tissue, anatomy.tissue)
-    labels = spine_labels(same)
+    labels = spine_kinds(same)
     inside = np.where(anatomy.vertebrae == 26, 2, anatomy.vertebrae > 0)
     agree = (labels > 0) & (inside > 0)
     assert 2 * agree.sum() / ((labels > 0).sum() + (inside > 0).sum()) > 0.97
@@ -53,8 +54,8 @@ def test_warping_scales_volumes_and_mirrors(anatomy):
     centre = (np.array(anatomy.tissue.shape) - 1) / 2
     grown = Deformation(np.eye(3) / 1.2, (), (0.0, 100.0, 0.0), False, (0.0, 20.0, 1.0, 1.0))
     shape = tuple(int(1.2 * n) + 2 for n in anatomy.tissue.shape)
-    volume = np.count_nonzero(spine_labels(warp(anatomy, shape, centre, grown, np.random.default_rng(0))))
-    still = np.count_nonzero(spine_labels(warp(anatomy, anatomy.tissue.shape, centre, STILL, np.random.default_rng(0))))
+    volume = np.count_nonzero(spine_kinds(warp(anatomy, shape, centre, grown, np.random.default_rng(0))))
+    still = np.count_nonzero(spine_kinds(warp(anatomy, anatomy.tissue.shape, centre, STILL, np.random.default_rng(0))))
     assert volume / still == pytest.approx(1.2**3, rel=0.03)
     mirrored = Deformation(np.eye(3), (), (0.0, 100.0, 0.0), True, (0.0, 20.0, 1.0, 1.0))
     other = warp(anatomy, anatomy.tissue.shape, centre, mirrored, np.random.default_rng(0))
@@ -72,7 +73,25 @@ def test_squeezing_flattens_one_layer(anatomy):
 def test_outside_the_source_there_is_air(anatomy):
     far = warp(anatomy, (10, 10, 10), np.array([-500.0, 0, 0]), STILL, np.random.default_rng(0))
     assert (far.tissue == Tissue.AIR).all()
-    assert not spine_labels(far).any()
+    assert not spine_kinds(far).any()
+
+
+def test_spurs_grow_on_bone_but_not_into_the_canal():
+    tissue = np.full((60, 60, 60), Tissue.MUSCLE, dtype=np.uint8)
+    vertebrae = np.zeros_like(tissue)
+    vertebrae[20:40, 10:50, 20:40] = 20
+    tissue[vertebrae > 0] = Tissue.VERTEBRA
+    tissue[:, :, 40:] = Tissue.CANAL
+    plain = Anatomy.from_tissue("box", tissue, vertebrae, 1.0)
+    rough = roughen(plain, 0.0, 3.0, np.random.default_rng(2))
+    gained = rough.spine_depth.astype(float) - plain.spine_depth
+    assert gained.min() >= 0
+    assert gained.max() > 2
+    assert np.count_nonzero((rough.spine_depth > 0) & (plain.spine_depth < 0)) > 50
+    assert not gained[:, :, 40:].any()
+    uneven = roughen(plain, 0.4, 0.0, np.random.default_rng(2))
+    near = np.abs(plain.spine_depth) < 2
+    assert (uneven.spine_depth - plain.spine_depth)[near].std() == pytest.approx(0.4, abs=0.1)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -148,6 +167,17 @@ def test_trunk_from_a_label_map(tmp_path):
         assert counts[tissue] > 0
 
 
+def test_a_better_mask_replaces_the_spine_of_a_trunk(tmp_path):
+    write_trunk(tmp_path / "trunk.seg.nrrd")
+    small = small_anatomy()
+    better = sitk.GetImageFromArray(np.where(small.vertebrae == 21, 21, 0).astype(np.uint8))
+    sitk.WriteImage(better, str(tmp_path / "spine.nii.gz"))
+    trunk = trunk_anatomy(tmp_path / "trunk.seg.nrrd", np.random.default_rng(0), tmp_path / "spine.nii.gz")
+    assert set(np.unique(trunk.vertebrae)) == {0, 21}
+    assert np.count_nonzero(trunk.tissue == Tissue.VERTEBRA) == np.count_nonzero(trunk.vertebrae)
+    assert np.count_nonzero(trunk.tissue == Tissue.SACRUM) == 0
+
+
 def test_vertebrae_are_set_into_a_trunk(tmp_path):
     write_trunk(tmp_path / "trunk.seg.nrrd")
     trunk = trunk_anatomy(tmp_path / "trunk.seg.nrrd", np.random.default_rng(0))
@@ -161,6 +191,23 @@ def test_vertebrae_are_set_into_a_trunk(tmp_path):
     assert np.count_nonzero(result.tissue == Tissue.RIB) > 0
 
 
+def test_no_part_of_the_spine_stands_out_of_the_body(tmp_path):
+    write_trunk(tmp_path / "trunk.seg.nrrd")
+    trunk = trunk_anatomy(tmp_path / "trunk.seg.nrrd", np.random.default_rng(0))
+    near = sitk.GetArrayFromImage(
+        sitk.BinaryDilate(sitk.GetImageFromArray((trunk.vertebrae > 0).astype(np.uint8)), [6] * 3)
+    )
+    assert not (trunk.tissue[near > 0] == Tissue.AIR).any()
+
+
 def test_missing_label_maps_are_named(tmp_path):
     with pytest.raises(InputError, match=r"ts_s0328_117\.seg\.nrrd"):
         next(load_anatomies(tmp_path))
+
+
+def test_heads_are_training_cases_without_a_spine(tmp_path):
+    render_heads(tmp_path, range(1))
+    case = find_cases(tmp_path)[0]
+    assert case.spineless
+    assert not sitk.GetArrayFromImage(sitk.ReadImage(str(case.mask))).any()
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(case.ct))).max() > 700

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, label_on_grid
+from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, truth_on_grid
+from SpineSegLib.engine.synthetic.tissues import SOFT_HU, Painted
 
 QUIET = ScanSettings(noise_hu=0.0, psf_fwhm=0.2, thickness=(0.0, 0.0, 0.0), cupping_hu=0.0)
 
@@ -68,14 +69,45 @@ def test_metal_streaks_reach_beyond_the_metal_and_only_its_slices():
     assert np.abs(result[0]).max() < 5
 
 
-def test_labels_follow_the_majority_of_a_thick_voxel():
-    labels = np.zeros((12, 6, 6), dtype=np.uint8)
-    labels[0:4] = 1
-    labels[4:8] = 2  # the second thick slice (mm 3 to 5) is 1/3 label 1 and 2/3 label 2
-    image = sitk.GetImageFromArray(labels)
-    settings = ScanSettings(noise_hu=0, spacing=(1.0, 1.0, 3.0), thickness=(0.0, 0.0, 3.0))
-    grid = scan(np.zeros(labels.shape), settings)
-    result = label_on_grid(image, grid, settings.thickness)
+def slab(width: int, bone_hu: float, settings: ScanSettings, edge: float = 170.0) -> np.ndarray:
+    """Mask along z of a slab of bone, `width` mm thick from z = 20 mm on, as drawn into a scan of it."""
+    inside = np.zeros((60, 8, 8), dtype=bool)
+    inside[20 : 20 + width] = True
+    painted = Painted(inside * 1.0, np.where(inside, bone_hu, SOFT_HU).astype(np.float32), inside.astype(np.float32))
+    geometry = sitk.GetImageFromArray(painted.plain)
+    grid = scan(painted.plain, settings)
+    mask = truth_on_grid(painted, inside.astype(np.uint8), geometry, grid, settings, edge)
+    assert mask.GetSize() == grid.GetSize()
+    assert mask.GetSpacing() == grid.GetSpacing()
+    return sitk.GetArrayFromImage(mask)[:, 4, 4]
+
+
+def test_the_edge_is_drawn_where_the_scan_crosses_the_number():
+    # A slab of 900 HU averaged over 3 mm: its ramp is 3 mm long, centred on its surface, and crosses 170 HU where
+    # the share of bone is (170 - 55) / (900 - 55) = 0.136, that is 1.1 mm outside, beyond one more voxel's centre.
+    thick = ScanSettings(noise_hu=0, psf_fwhm=0.0, thickness=(0.0, 0.0, 3.0))
+    np.testing.assert_array_equal(np.flatnonzero(slab(20, 900.0, thick)), np.arange(19, 41))
+    # At half of the contrast it is at the surface itself.
+    np.testing.assert_array_equal(np.flatnonzero(slab(20, 900.0, thick, edge=480.0)), np.arange(20, 40))
+
+
+def test_faint_bone_is_drawn_at_half_its_contrast():
+    blurred = ScanSettings(noise_hu=0, psf_fwhm=0.0, thickness=(0.0, 0.0, 5.0))
+    drawn = np.flatnonzero(slab(2, 300.0, blurred))  # 153 HU at most in the scan, less than the edge's number
+    assert drawn.size >= 2
+    assert abs(drawn.mean() - 20.5) < 1
+    assert slab(2, 90.0, blurred).sum() == 0  # so faint that nobody would draw it
+    assert slab(20, 60.0, blurred).sum() in (18, 19, 20, 21, 22)  # but what is bone throughout is full
+
+
+def test_each_voxel_gets_the_number_that_fills_most_of_it():
+    numbers = np.zeros((12, 6, 6), dtype=np.uint8)
+    numbers[0:4], numbers[4:8] = 1, 2  # the second thick slice (mm 3 to 5) is 1/3 number 1 and 2/3 number 2
+    bone = (numbers > 0).astype(np.float32)
+    painted = Painted(bone, SOFT_HU + 445 * bone, bone)
+    settings = ScanSettings(noise_hu=0, psf_fwhm=0.0, spacing=(1.0, 1.0, 3.0), thickness=(0.0, 0.0, 3.0))
+    grid = scan(np.zeros(numbers.shape), settings)
+    result = truth_on_grid(painted, numbers, sitk.GetImageFromArray(bone), grid, settings, 170.0)
     assert sitk.GetArrayFromImage(result)[:, 3, 3].tolist() == [1, 2, 2, 0]
     assert result.GetOrigin() == grid.GetOrigin()
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy.special import erf
 from SpineSegLib.engine.synthetic.random_fields import smooth_noise
-from SpineSegLib.engine.synthetic.tissues import Tissue, TissueStyle, paint, signed_depth, surface_shift
+from SpineSegLib.engine.synthetic.tissues import SOFT_HU, Tissue, TissueStyle, paint, signed_depth
 
 PLAIN = TissueStyle(trabecular_texture_hu=0.0)
 
@@ -29,7 +28,7 @@ def test_soft_tissues_get_their_numbers():
     tissue = np.full((20, 40, 40), Tissue.MUSCLE, dtype=np.uint8)
     tissue[:, :, 20:] = Tissue.FAT
     tissue[:, 20:] = Tissue.GAS
-    hu = paint(tissue, 1.0, PLAIN, np.random.default_rng(0))
+    hu = paint(tissue, 1.0, PLAIN, np.random.default_rng(0)).hu
     assert hu[tissue == Tissue.MUSCLE].mean() == pytest.approx(55, abs=4)
     assert hu[tissue == Tissue.FAT].mean() == pytest.approx(-100, abs=4)
     assert hu[tissue == Tissue.GAS].mean() == pytest.approx(-980, abs=4)
@@ -47,26 +46,42 @@ def test_contrast_medium_is_brightest_in_arteries_early_and_reaches_the_liver_la
 def test_bone_has_a_shell_around_spongy_bone():
     mask, distance = ball(20.0)
     tissue = np.where(mask, Tissue.VERTEBRA, Tissue.MUSCLE).astype(np.uint8)
-    hu = paint(tissue, 1.0, PLAIN, np.random.default_rng(1))
+    hu = paint(tissue, 1.0, PLAIN, np.random.default_rng(1)).hu
     deep, rim, outside = (hu[(distance > a) & (distance < b)] for a, b in ((0, 15), (18.5, 19.5), (23, 26)))
     assert deep.mean() == pytest.approx(PLAIN.trabecular_hu, abs=25)
     assert rim.mean() > deep.mean() + 200
     assert outside.mean() == pytest.approx(55, abs=10)
 
 
-def test_the_mask_edge_reaches_the_asked_number_after_blurring():
-    # Independent: the same profile with error functions instead of sampled convolution.
-    style, fwhm = TissueStyle(cortical_mm=0.6, cortical_hu=1200, trabecular_hu=150, edge_hu=165), 1.3
-    sigma = fwhm / 2.355
-    step = 0.5 * (1 + erf((-surface_shift(style, fwhm)) / (sigma * np.sqrt(2))))
-    inner = 0.5 * (1 + erf((-surface_shift(style, fwhm) - 0.6) / (sigma * np.sqrt(2))))
-    assert 50 + (1200 - 50) * step + (150 - 1200) * inner == pytest.approx(165, abs=8)
+def test_slender_bone_has_the_thicker_shell():
+    _, y, x = np.mgrid[:40, :60, :60]
+    body, rod = np.hypot(y - 20, x - 30) < 15, np.hypot(y - 50, x - 30) < 4
+    tissue = np.where(body | rod, Tissue.VERTEBRA, Tissue.MUSCLE).astype(np.uint8)
+    style = TissueStyle(trabecular_texture_hu=0.0, cortical_mm=0.3, posterior_mm=1.2)
+    hu = paint(tissue, 1.0, style, np.random.default_rng(1)).hu[10:30]
+    below_the_rim_of_body = (np.abs(np.hypot(y - 20, x - 30) - 13.5) < 0.5)[10:30]
+    below_the_rim_of_rod = (np.abs(np.hypot(y - 50, x - 30) - 2.5) < 0.5)[10:30]
+    assert hu[below_the_rim_of_rod].mean() > hu[below_the_rim_of_body].mean() + 200
+
+
+def test_the_spine_is_painted_alone_too():
+    tissue = np.full((30, 30, 60), Tissue.MUSCLE, dtype=np.uint8)
+    tissue[5:25, 8:22, 5:20] = Tissue.VERTEBRA
+    tissue[5:25, 8:22, 40:55] = Tissue.RIB
+    tissue[:, :, 28:32] = Tissue.ARTERY
+    painted = paint(tissue, 1.0, TissueStyle(enhancement=1.0, venous=0.0), np.random.default_rng(1))
+    assert painted.hu[:, :, 29].mean() > 250
+    assert (painted.plain[:, :, 25:] == SOFT_HU).all()
+    assert painted.share[15, 15, 12] == 1
+    assert not painted.share[:, :, 25:].any()
+    # a surface that lies inside that of the mask drawn takes away a part of the outer voxels
+    assert 0.05 < 1 - painted.share[tissue == Tissue.VERTEBRA].mean() < 0.25
 
 
 def test_metal_and_cement_cover_what_is_below():
     tissue = np.full((10, 30, 30), Tissue.VERTEBRA, dtype=np.uint8)
     tissue[4:6, 10:20, 10:20] = Tissue.METAL
-    hu = paint(tissue, 1.0, PLAIN, np.random.default_rng(0))
+    hu = paint(tissue, 1.0, PLAIN, np.random.default_rng(0)).hu
     assert hu[tissue == Tissue.METAL].min() > 2900
     assert hu[tissue == Tissue.VERTEBRA].max() < 2000
 
