@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from commandline import spineseg
-from SpineSegLib.engine.metrics import compare
+from SpineSegLib.engine.comparison.metrics import compare
 from SpineSegLib.engine.model_file import read_info
 from SpineSegLib.resources import resources_dir
 
@@ -29,14 +29,15 @@ def test_phantoms_never_trained_on(tmp_path, seed, region):
     assert result["metrics"]["dice"] > 0.92
 
 
-def test_water_has_no_spine(tmp_path):
-    spineseg("phantom", tmp_path / "water", "--kind", "water", "--format", "nifti")
-    labels, result = segmented(tmp_path / "water" / "ct.nii.gz", tmp_path / "out.nii.gz")
+@pytest.mark.parametrize("kind", ["water", "head"])
+def test_what_is_no_spine_is_left_empty(tmp_path, kind):
+    spineseg("phantom", tmp_path / kind, "--kind", kind, "--seed", 3, "--format", "nifti")
+    labels, result = segmented(tmp_path / kind / "ct.nii.gz", tmp_path / "out.nii.gz")
     assert result["metrics"]["volume_ml"] == 0
     assert not sitk.GetArrayViewFromImage(labels).any()
 
 
-@pytest.mark.parametrize(("case", "least"), [("ts_example_dicom", 0.75), ("tptbox_L3", 0.88)])
+@pytest.mark.parametrize(("case", "least"), [("ts_example_dicom", 0.78), ("tptbox_L3", 0.91)])
 def test_real_ct_stored_otherwise_gives_the_same(shared_data, tmp_path, case, least):
     place = shared_data / "cases" / case
     ct = place / "dicom" if (place / "dicom").is_dir() else place / "ct.nii.gz"

@@ -230,7 +230,7 @@ def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[Repair, ...
             voxels = "A voxel is" if count == 1 else f"{count} voxels are"
             repairs = (Repair(f"{voxels} no number (NaN or infinite)", "such voxels are treated as air"),)
             array = np.where(bad, array.dtype.type(AIR_HU), array)
-    _require_hu(array, place)
+    require_hu(array, place)
 
     if array.dtype.kind == "f" and not _whole(array):
         converted = np.empty(array.shape, np.float32)
@@ -248,7 +248,7 @@ def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[Repair, ...
     return result, repairs
 
 
-def _require_hu(array: np.ndarray, place: str) -> None:
+def require_hu(array: np.ndarray, place: str) -> None:
     """Refuse what is clearly not in HU, by values: label maps, normalised images, MR and PET, CT with an offset."""
     # Every voxel of small volumes; of large ones enough to be sure, from everywhere.
     step = max(1, round((array.size / 4e6) ** (1 / 3)))

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 # Category as 3D Slicer's terminologies have it; DICOM's newer 91723000 has the same meaning but Slicer doesn't list it.
 CATEGORY = ("SCT", "123037004", "Anatomical Structure")
 
-_TERMINOLOGY_CONTEXT = "Segmentation category and type - DICOM master list"
+# SpineSeg's own list of terms: those that come with Slicer lack the spine and single vertebrae.
+TERMINOLOGY = "Segmentation category and type - SpineSeg"
+
 _ANATOMIC_CONTEXT = "Anatomic codes - DICOM master list"
 
 
@@ -39,7 +41,7 @@ class Segment:
     def terminology_entry(self) -> str:
         """Terminology as in the tags of 3D Slicer's segments: context, category, type, modifier, anatomic region."""
         category, kind = "^".join(CATEGORY), "^".join(self.type_code)
-        return "~".join((_TERMINOLOGY_CONTEXT, category, kind, "^^", _ANATOMIC_CONTEXT, "^^", "^^"))
+        return "~".join((TERMINOLOGY, category, kind, "^^", _ANATOMIC_CONTEXT, "^^", "^^"))
 
 
 SPINE = Segment("spine", "Spine", 1, (0.945, 0.839, 0.569), "421060004", "Spine")

@@ -49,7 +49,7 @@ def check_place(path: str | Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise _sentence(path, error) from None
+        raise as_output_error(path, error) from None
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         with suppress(OSError):
             _to_disk(path.parent, os.O_RDONLY)
     except OSError as error:
-        raise _sentence(path, error) from None
+        raise as_output_error(path, error) from None
     finally:
         # Nothing to remove, or no folder either: what went wrong has been said.
         with suppress(OSError):
@@ -100,7 +100,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
                 old.rename(path)
             raise
     except OSError as error:
-        raise _sentence(path, error) from None
+        raise as_output_error(path, error) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
@@ -224,7 +224,8 @@ def _to_disk(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def _sentence(path: Path, error: OSError) -> OutputError:
+def as_output_error(path: Path, error: OSError) -> OutputError:
+    """The sentence for people about an error of the file system at `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(f"{path} can't be written because the disk is full; make room and try again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

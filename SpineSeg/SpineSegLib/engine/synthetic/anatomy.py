@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -140,12 +140,24 @@ def warp(
     return Anatomy(anatomy.name, tissue, vertebrae, depths[0], depths[1], anatomy.spacing)
 
 
-def spine_labels(anatomy: Anatomy) -> np.ndarray:
-    """The truth of a warped anatomy (uint8): 1 vertebrae, 2 sacrum, where the depth below the surface is positive."""
-    kind = np.where(anatomy.vertebrae == 26, 2, (anatomy.vertebrae > 0).astype(np.uint8)).astype(np.uint8)
-    # The smooth surface may leave the hard labels by less than a voxel.
-    near = np.where(kind > 0, kind, ndimage.grey_dilation(kind, footprint=ndimage.generate_binary_structure(3, 1)))
-    return np.where(anatomy.spine_depth > 0, near, 0).astype(np.uint8)
+def spine_kinds(anatomy: Anatomy) -> np.ndarray:
+    """What each voxel of the spine belongs to (uint8, z, y, x): 1 vertebrae, 2 sacrum."""
+    return np.where(anatomy.vertebrae == 26, 2, anatomy.vertebrae > 0).astype(np.uint8)
+
+
+def roughen(anatomy: Anatomy, uneven: float, spurs: float, rng: np.random.Generator) -> Anatomy:
+    """Give the spine's surface an unevenness of `uneven` mm, and bony spurs of up to about `spurs` mm.
+
+    Spurs grow in patches, so that some join neighbours across a disc or a joint; none grows into the canal.
+    """
+    shape, depth = anatomy.tissue.shape, anatomy.spine_depth
+    near = depth > -3
+    change = np.float32(uneven) * smooth_noise(shape, 4.0 / anatomy.spacing, rng)
+    if spurs > 0:
+        lumps = np.clip(smooth_noise(shape, 9.0 / anatomy.spacing, rng) - 0.8, 0, 1.2) / 1.2
+        lumps[np.isin(anatomy.tissue, (Tissue.CANAL, Tissue.CORD))] = 0
+        change += np.float32(spurs) * lumps
+    return replace(anatomy, spine_depth=np.where(near, depth + change, depth))
 
 
 def _rotation(about_z: float, about_y: float, about_x: float) -> np.ndarray:

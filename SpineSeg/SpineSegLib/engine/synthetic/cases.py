@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, spine_labels, warp
+from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, roughen, spine_kinds, warp
 from SpineSegLib.engine.synthetic.labelmaps import level_centres
-from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, label_on_grid
+from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, truth_on_grid
 from SpineSegLib.engine.synthetic.tissues import Tissue, TissueStyle, paint
 
 
@@ -46,7 +46,7 @@ def render_case(anatomy: Anatomy, rng: np.random.Generator, wide: bool | None = 
         across = (int(rng.uniform(130, 210)), int(rng.uniform(130, 220)))
         centre[1:] += rng.uniform(-25, 25, 2)
     body = warp(anatomy, (height, *across), centre, Deformation.random(rng), rng)
-    truth = spine_labels(body)
+    body = roughen(body, rng.uniform(0.0, 0.5), 0.0 if rng.random() < 0.55 else rng.uniform(0.8, 3.0), rng)
     tissue = body.tissue.copy()
     if wide:
         _add_table(tissue, rng)
@@ -55,13 +55,11 @@ def render_case(anatomy: Anatomy, rng: np.random.Generator, wide: bool | None = 
     if rng.random() < 0.04:
         _add_cement(tissue, body, rng)
     style, scan = TissueStyle.random(rng), ScanSettings.random(rng)
-    depth = np.maximum(body.spine_depth, body.bone_depth).astype(np.float32)
-    painted = sitk.GetImageFromArray(paint(tissue, anatomy.spacing, style, rng, depth, scan.psf_fwhm))
-    labels = sitk.GetImageFromArray(truth)
-    for image in (painted, labels):
-        image.SetSpacing([anatomy.spacing] * 3)
-    ct = acquire(painted, scan, rng)
-    return SyntheticCase(ct, label_on_grid(labels, ct, scan.thickness), style, scan)
+    painted = paint(tissue, anatomy.spacing, style, rng, body.spine_depth, body.bone_depth)
+    patient = sitk.GetImageFromArray(painted.hu)
+    patient.SetSpacing([anatomy.spacing] * 3)
+    ct = acquire(patient, scan, rng)
+    return SyntheticCase(ct, truth_on_grid(painted, spine_kinds(body), patient, ct, scan, style.edge_hu), style, scan)
 
 
 def _add_table(tissue: np.ndarray, rng: np.random.Generator) -> None:

@@ -16,7 +16,7 @@ from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.reading import segment_names
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.random_fields import smooth_noise
-from SpineSegLib.engine.synthetic.tissues import BONES, Tissue
+from SpineSegLib.engine.synthetic.tissues import BONES, SPINE, Tissue
 from SpineSegLib.engine.volume import outer_corners
 
 SPACING = 1.0  # mm, of every anatomy made here
@@ -89,8 +89,8 @@ def read_structures(path: Path) -> tuple[sitk.Image, dict[int, str]]:
     return sitk.DICOMOrient(image, "LPS"), names
 
 
-def trunk_anatomy(path: Path, rng: np.random.Generator) -> Anatomy:
-    """Anatomy of a whole-trunk label map with organs.
+def trunk_anatomy(path: Path, rng: np.random.Generator, vertebrae: Path | None = None) -> Anatomy:
+    """Anatomy of a whole-trunk label map with organs; `vertebrae` is a better mask of its spine (VerSe numbers).
 
     What the label map leaves empty is filled: discs and ligaments between vertebrae, then fat and muscle up to a skin
     that is drawn around everything, since the sources hold no skin.
@@ -107,9 +107,15 @@ def trunk_anatomy(path: Path, rng: np.random.Generator) -> Anatomy:
         raise InputError(f"{path.name} names no vertebra; give a label map with structure names in its header.")
     labels = isotropic(image, SPACING)
     labels = np.where(labels < len(tissue_table), labels, 0)
-    tissue, vertebrae = tissue_table[labels], number_table[labels]
-    fill_body(tissue, vertebrae, rng)
-    return Anatomy.from_tissue(path.name.split(".")[0], tissue, vertebrae, SPACING)
+    tissue, numbers = tissue_table[labels], number_table[labels]
+    if vertebrae is not None:
+        mask = sitk.Resample(sitk.ReadImage(str(vertebrae)), image, sitk.Transform(), sitk.sitkNearestNeighbor)
+        numbers = isotropic(mask, SPACING).astype(np.uint8)
+        tissue[np.isin(tissue, SPINE)] = Tissue.LIGAMENT
+        tissue[numbers > 0] = Tissue.VERTEBRA
+        tissue[numbers == 26] = Tissue.SACRUM
+    fill_body(tissue, numbers, rng)
+    return Anatomy.from_tissue(path.name.split(".")[0], tissue, numbers, SPACING)
 
 
 def vertebrae_anatomy(path: Path, trunk: Anatomy, rng: np.random.Generator) -> Anatomy:
@@ -156,6 +162,7 @@ def vertebrae_anatomy(path: Path, trunk: Anatomy, rng: np.random.Generator) -> A
     vertebrae[keep_sacrum] = 26
     tissue[vertebrae == 26] = Tissue.SACRUM
     _fill_between_vertebrae(tissue, vertebrae)
+    _cover_spine(tissue, rng)
     return Anatomy.from_tissue(path.name.split(".")[0], tissue, vertebrae, SPACING)
 
 
@@ -235,6 +242,20 @@ def _fill_between_vertebrae(tissue: np.ndarray, vertebrae: np.ndarray) -> None:
     view[free & (above > 0) & (below > 0) & ~enclosed] = Tissue.DISC
 
 
+def _cover_spine(tissue: np.ndarray, rng: np.random.Generator) -> None:
+    """Lay fat and skin over a spine that would stand out of the body."""
+    step = 2
+    spine = sitk.GetImageFromArray(np.isin(tissue[::step, ::step, ::step], SPINE).astype(np.uint8))
+    spine.SetSpacing([step] * 3)
+    distance = sitk.SignedMaurerDistanceMap(spine, squaredDistance=False, useImageSpacing=True)
+    fine = sitk.Image(tissue.shape[2], tissue.shape[1], tissue.shape[0], sitk.sitkFloat32)
+    distance = sitk.GetArrayFromImage(sitk.Resample(distance, fine, sitk.Transform(), sitk.sitkLinear, 1000.0))
+    fat = rng.uniform(8, 22)
+    air = tissue == Tissue.AIR
+    tissue[air & (distance < fat + 2)] = Tissue.SKIN
+    tissue[air & (distance < fat)] = Tissue.FAT
+
+
 def fill_body(tissue: np.ndarray, vertebrae: np.ndarray, rng: np.random.Generator) -> None:
     """Fill what a trunk label map leaves empty, in place: spine gaps, then fat and muscle inside a drawn skin."""
     _fill_between_vertebrae(tissue, vertebrae)
@@ -260,3 +281,4 @@ def fill_body(tissue: np.ndarray, vertebrae: np.ndarray, rng: np.random.Generato
     wall = smooth_noise(tissue.shape, 22.0, rng)
     tissue[empty & (distance > 0) & (distance < 16) & (wall > -0.4)] = Tissue.MUSCLE
     tissue[empty & (distance >= 16) & (wall > 0.8)] = Tissue.MUSCLE
+    _cover_spine(tissue, rng)

@@ -15,10 +15,10 @@ from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.canvas import Canvas, union
 from SpineSegLib.engine.synthetic.implants import draw_cement, draw_screws
 from SpineSegLib.engine.synthetic.implicit import WORLD, Ellipsoid, Grid, Limb
-from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, label_on_grid
+from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, truth_on_grid
 from SpineSegLib.engine.synthetic.skeleton import Cage, draw_pelvis, draw_ribs, draw_shoulders
 from SpineSegLib.engine.synthetic.spine import Spine, SpineTraits
-from SpineSegLib.engine.synthetic.tissues import Tissue, TissueStyle, paint
+from SpineSegLib.engine.synthetic.tissues import Painted, Tissue, TissueStyle, paint
 from SpineSegLib.engine.synthetic.trunk import Trunk, TrunkTraits
 from SpineSegLib.engine.synthetic.vertebra import SACRUM
 from SpineSegLib.engine.writing import write_image
@@ -181,37 +181,40 @@ def make_phantom(seed: int, kind: str = "spine", **choices: object) -> Phantom:
         spine, trunk, seed=int(rng.integers(2**31)), **{**drawn, **{n: choices[n] for n in own if n in choices}}
     )
     if kind == "water":
-        return _scan(_water(body.detail), None, (0.0, 0.0, 0.0), body.detail, scan, rng, "water cylinder")
+        water = _water(body.detail)
+        nothing = np.zeros_like(water)
+        painted, numbers = Painted(water, nothing, nothing), np.zeros(water.shape, np.uint8)
+        return _scan(painted, numbers, (0.0, 0.0, 0.0), body.detail, scan, style.edge_hu, rng, "water cylinder")
     if kind == "head":
         anatomy, origin = _head(body.detail, rng)
     else:
         anatomy, origin = build_body(body)
-    depth = np.maximum(anatomy.spine_depth, anatomy.bone_depth).astype(np.float32)
-    hu = paint(anatomy.tissue, anatomy.spacing, style, rng, depth, scan.psf_fwhm)
+    painted = paint(anatomy.tissue, anatomy.spacing, style, rng, anatomy.spine_depth, anatomy.bone_depth)
     name = (
         "head"
         if kind == "head"
         else f"{body.region if isinstance(body.region, str) else '-'.join(body.region)} {body.view}"
     )
-    return _scan(hu, anatomy.vertebrae, origin, anatomy.spacing, scan, rng, f"phantom {seed} {name}")
+    return _scan(
+        painted, anatomy.vertebrae, origin, anatomy.spacing, scan, style.edge_hu, rng, f"phantom {seed} {name}"
+    )
 
 
 def _scan(
-    hu: np.ndarray,
-    vertebrae: np.ndarray | None,
+    painted: Painted,
+    vertebrae: np.ndarray,
     origin: tuple[float, float, float],
     spacing: float,
     scan: ScanSettings,
+    edge_hu: float,
     rng: np.random.Generator,
     name: str,
 ) -> Phantom:
-    painted = sitk.GetImageFromArray(hu)
-    labels = sitk.GetImageFromArray(np.zeros(hu.shape, np.uint8) if vertebrae is None else vertebrae)
-    for image in (painted, labels):
-        image.SetSpacing([spacing] * 3)
-        image.SetOrigin(origin)
-    ct = acquire(painted, scan, rng)
-    numbers = label_on_grid(labels, ct, scan.thickness)
+    patient = sitk.GetImageFromArray(painted.hu)
+    patient.SetSpacing([spacing] * 3)
+    patient.SetOrigin(origin)
+    ct = acquire(patient, scan, rng)
+    numbers = truth_on_grid(painted, vertebrae, patient, ct, scan, edge_hu)
     truth = sitk.GetArrayFromImage(numbers)
     mask = sitk.GetImageFromArray(np.where(truth == SACRUM, 2, truth > 0).astype(np.uint8))
     mask.CopyInformation(ct)

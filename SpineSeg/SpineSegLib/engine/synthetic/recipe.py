@@ -15,10 +15,15 @@ from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.cases import render_case
 from SpineSegLib.engine.synthetic.labelmaps import trunk_anatomy, vertebrae_anatomy
 from SpineSegLib.engine.synthetic.phantom import make_phantom
+from SpineSegLib.engine.synthetic.rib_heads import with_rib_heads
 from SpineSegLib.engine.writing import write_image
 
 # Label maps of whole trunks, and for each vertebra-only mask the trunks it is set into.
 TRUNKS = {"s0328": "ts_s0328_117.seg.nrrd", "s0327": "monai_s0327_104.nrrd", "spl": "spl_abdomen.nii.gz"}
+# A better mask of a trunk's spine than the one it comes with.
+BETTER_SPINES = {"s0327": "ts_s0327_vertebrae.nii.gz"}
+# Trunks whose ribs end beside the transverse processes.
+HEADLESS_RIBS = ("s0328", "s0327")
 VERTEBRAE = {
     "verse004": ("s0327", "s0328"),
     "verse005": ("s0327", "s0328"),
@@ -28,7 +33,7 @@ VERTEBRAE = {
 }
 # Anatomies that are only ever used for validation: no training image shows any part of them.
 VALIDATION = ("spl", "verse010-spl")
-MIXED_CASES, WIDE_CASES, PHANTOMS, VALIDATION_CASES = 367, 40, 34, 16
+MIXED_CASES, WIDE_CASES, PHANTOMS, HEADS, VALIDATION_CASES = 212, 25, 26, 9, 16
 _FIRST_WIDE = 1000  # numbers of the wide cases
 _FIRST_PHANTOM = 10_000  # seeds of the phantoms; smaller ones stay for testing
 _PHANTOM_REGIONS = {
@@ -43,14 +48,15 @@ def render_recipe(
     """Render the recipe's training and validation cases from the label maps in `source`; returns their two folders.
 
     Training shows every anatomy, then the trunks alone in wide fields of view (pelvis, thighs and arms are what is most
-    easily taken for spine), then procedural phantoms. Cases that exist already are kept, so that a run that was broken
+    easily taken for spine), then procedural phantoms, and heads, which hold no spine. Cases that exist already are
+    kept, so that a run that was broken
     off goes on. Raises InputError where a file is missing. `progress` gets the number of cases done and the total.
     """
     anatomies = list(load_anatomies(source, seed))
     validation = [a for a in anatomies if a.name in VALIDATION]
     training = [a for a in anatomies if a.name not in VALIDATION]
     trunks = [a for a in training if a.name in TRUNKS]
-    total = MIXED_CASES + WIDE_CASES + PHANTOMS + VALIDATION_CASES
+    total = MIXED_CASES + WIDE_CASES + PHANTOMS + HEADS + VALIDATION_CASES
     done = 0
 
     def one_more() -> None:
@@ -63,6 +69,7 @@ def render_recipe(
     render_cases(trunks + training, folders[0], range(MIXED_CASES), seed, progress=one_more)
     render_cases(trunks, folders[0], range(_FIRST_WIDE, _FIRST_WIDE + WIDE_CASES), seed, wide=True, progress=one_more)
     render_phantoms(folders[0], range(PHANTOMS), seed, progress=one_more)
+    render_heads(folders[0], range(HEADS), progress=one_more)
     render_cases(validation, folders[1], range(VALIDATION_CASES), seed + 1, progress=one_more)
     return folders
 
@@ -74,13 +81,21 @@ def load_anatomies(folder: Path, seed: int = 0) -> Iterator[Anatomy]:
     """
     trunks = {}
     for index, (name, file) in enumerate(TRUNKS.items()):
-        trunks[name] = replace(trunk_anatomy(_existing(folder / file), np.random.default_rng([seed, index])), name=name)
-        yield trunks[name]
+        spine = _existing(folder / BETTER_SPINES[name]) if name in BETTER_SPINES else None
+        rng = np.random.default_rng([seed, index])
+        trunks[name] = replace(trunk_anatomy(_existing(folder / file), rng, spine), name=name)
+        yield _completed(trunks[name], name, np.random.default_rng([seed, 200 + index]))
     for index, (mask, bodies) in enumerate(VERTEBRAE.items()):
         for number, body in enumerate(bodies):
             rng = np.random.default_rng([seed, 100 + index, number])
             path = _existing(folder / f"{mask}.nii.gz")
-            yield replace(vertebrae_anatomy(path, trunks[body], rng), name=f"{mask}-{body}")
+            anatomy = replace(vertebrae_anatomy(path, trunks[body], rng), name=f"{mask}-{body}")
+            yield _completed(anatomy, body, np.random.default_rng([seed, 300 + index, number]))
+
+
+def _completed(anatomy: Anatomy, body: str, rng: np.random.Generator) -> Anatomy:
+    """An anatomy set into `body`, with what the body's label map leaves out."""
+    return with_rib_heads(anatomy, rng) if body in HEADLESS_RIBS else anatomy
 
 
 def render_cases(
@@ -117,6 +132,16 @@ def render_phantoms(out: Path, numbers: range, seed: int, progress: Callable[[],
         progress()
 
 
+def render_heads(out: Path, numbers: range, progress: Callable[[], None] = lambda: None) -> None:
+    """Render procedural heads above the foramen magnum into `out` like `render_cases`."""
+    for number in numbers:
+        folder = out / f"head_{number:04d}"
+        if not _complete(folder):
+            head = make_phantom(_FIRST_PHANTOM + number, kind="head")
+            _write_case(folder, folder.name, head.image, head.mask)
+        progress()
+
+
 def _complete(folder: Path) -> bool:
     """Whether a case was written to the end: the mask comes last, and whole."""
     return (folder / "mask.nii.gz").exists()
@@ -124,7 +149,10 @@ def _complete(folder: Path) -> bool:
 
 def _write_case(folder: Path, patient: str, image: sitk.Image, mask: sitk.Image) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "case.json").write_text(json.dumps({"patient": patient}), encoding="utf-8")
+    about: dict[str, object] = {"patient": patient}
+    if not sitk.GetArrayViewFromImage(mask).any():
+        about["spineless"] = True
+    (folder / "case.json").write_text(json.dumps(about), encoding="utf-8")
     write_image(image, folder / "ct.nrrd")
     write_image(mask, folder / "mask.nii.gz")
 

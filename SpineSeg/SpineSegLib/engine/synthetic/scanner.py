@@ -9,9 +9,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from SpineSegLib.engine.synthetic.random_fields import smooth_noise
-from SpineSegLib.engine.synthetic.tissues import blur
+from SpineSegLib.engine.synthetic.tissues import SOFT_HU, Painted, blur
 
 _FWHM_TO_SIGMA = 1 / 2.355
+_FAINTEST_EDGE_HU = 95.0  # nobody outlines what is fainter
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,19 @@ class ScanSettings:
         spacing = [pixel, pixel, max(step, pixel) if pixel > 2 else step]
         thickness = [0.0, 0.0, step * float(rng.choice([0.8, 1.0, 1.3]))]
         stored = rng.random()
-        if stored < 0.14:  # a sagittal or coronal reformat: thick in x or y, fine in the other two
-            axis = 0 if stored < 0.11 else 1
+        noise = (5.0, 130.0)
+        if stored < 0.2:  # a sagittal or coronal reformat: thick in x or y, fine in the other two, and often noisy
+            axis = 0 if stored < 0.16 else 1
+            noise = (15.0, 150.0)
             spacing, thickness = [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]
             spacing[axis] = thickness[axis] = float(rng.uniform(2.0, 4.0))
         drawn: dict[str, object] = {
             "spacing": tuple(spacing),
             "thickness": tuple(thickness),
-            "psf_fwhm": float(rng.uniform(0.8, 1.9)),
+            "psf_fwhm": float(rng.uniform(0.7, 1.9)),
             "sharpening": 0.0 if rng.random() < 0.5 else float(rng.uniform(0.2, 1.2)),
-            "noise_hu": float(np.exp(rng.uniform(np.log(4), np.log(120)))),
-            "noise_grain": float(rng.uniform(0.8, 2.2)),
+            "noise_hu": float(np.exp(rng.uniform(*np.log(noise)))),
+            "noise_grain": float(rng.uniform(0.5, 2.2)),
             "streak_hu": 0.0 if rng.random() < 0.7 else float(rng.uniform(5, 45)),
             "cupping_hu": float(rng.uniform(-25, 25)),
             "metal_streak_hu": float(rng.uniform(100, 600)),
@@ -93,23 +96,36 @@ def acquire(hu: sitk.Image, settings: ScanSettings, rng: np.random.Generator) ->
     return result
 
 
-def label_on_grid(labels: sitk.Image, reference: sitk.Image, thickness: tuple[float, float, float]) -> sitk.Image:
-    """Bring a label map (small integers) to the grid of `reference` (both with identity direction).
+def truth_on_grid(
+    painted: Painted, numbers: np.ndarray, geometry: sitk.Image, reference: sitk.Image, scan: ScanSettings, edge: float
+) -> sitk.Image:
+    """The mask an expert would draw into a scan: `numbers` (small integers, z, y, x) on the grid of `reference`.
 
-    A voxel gets the label that fills most of it, where labels together fill at least half of it; `thickness` in mm
-    (x, y, z) is the extent over which the scanner averaged.
+    An edge is drawn where the noiseless scan of the spine alone falls below `edge` HU, or below half of the contrast
+    around where that is less: thin bone blurred by the scanner is still outlined. What is mostly bone is full.
+    `geometry` is the painted volume's (identity direction). A voxel gets the number that fills most of it.
     """
-    array = sitk.GetArrayFromImage(labels)
-    best = np.zeros(tuple(reversed(reference.GetSize())), dtype=np.float32)
-    total = np.zeros_like(best)
-    result = np.zeros(best.shape, dtype=np.uint8)
-    for value in np.unique(array[array > 0]):
-        share = _average((array == value).astype(np.float32), thickness, labels.GetSpacing()[0])
-        share = sitk.GetArrayFromImage(_regrid(share, labels, reference.GetSpacing()))
-        total += share
+    scale = geometry.GetSpacing()[0]
+    sigma = scan.psf_fwhm * _FWHM_TO_SIGMA / scale
+
+    def seen(array: np.ndarray) -> np.ndarray:
+        averaged = _average(array, scan.thickness, scale)
+        return sitk.GetArrayFromImage(_regrid(averaged, geometry, reference.GetSpacing()))
+
+    plain = seen(blur(painted.plain, (0.35 * sigma, sigma, sigma)))
+    window = [2 * max(1, round(2.5 / mm)) + 1 for mm in reversed(reference.GetSpacing())]
+    half = SOFT_HU + 0.5 * (ndimage.maximum_filter(plain, window) - SOFT_HU)
+    spine = (plain >= np.clip(half, _FAINTEST_EDGE_HU, edge)) | (seen(painted.share) >= 0.7)
+    # Blurred bone reaches beyond the shape it has its number from.
+    wide = ndimage.grey_dilation(numbers, size=(5, 5, 5))
+    wide = np.where(numbers > 0, numbers, wide)
+    best = np.zeros(spine.shape, dtype=np.float32)
+    result = np.zeros(spine.shape, dtype=np.uint8)
+    for value in np.unique(wide[wide > 0]):
+        share = seen((wide == value).astype(np.float32))
         result[share > best] = value
         np.maximum(best, share, out=best)
-    result[total < 0.5] = 0
+    result[~spine] = 0
     image = sitk.GetImageFromArray(result)
     image.CopyInformation(reference)
     return image

@@ -64,6 +64,7 @@ BONES = (
     Tissue.SKULL,
 )
 SPINE = (Tissue.VERTEBRA, Tissue.SACRUM)
+SOFT_HU = 55.0  # what the spine alone is painted into
 _HARD = (Tissue.METAL, Tissue.CEMENT)
 
 # Typical CT numbers without contrast medium, in HU (Kalender, Computed Tomography, 3rd ed.; Lev and Gonzalez 2002).
@@ -97,21 +98,28 @@ class TissueStyle:
     """How one patient's tissues look: HU by tissue, bone quality, contrast phase.
 
     `trabecular_hu`: mean of spongy bone (about 60 in osteoporosis, 250 in the young; Pickhardt et al. 2013).
-    `cortical_mm`, `cortical_hu`: thickness and CT number of the shell of vertebrae and other bones.
-    `trabecular_texture_hu`: standard deviation of spongy bone.
+    `cortical_mm`: thickness of the shell of vertebral bodies and the sacrum; `posterior_mm`: of slender parts, which
+    are arches, processes and ribs; `cortical_hu`: CT number of both.
+    `trabecular_texture_hu`: standard deviation of spongy bone; `marrow_hu`: of its patches of fatty marrow;
+    `sclerosis_hu`: what dense patches gain.
     `enhancement`: 0 without contrast medium to 1 at full dose; `venous`: 0 arterial to 1 portal venous phase.
     `edge_hu`: CT number at the mask's edge; expert masks put it near half intensity, not at the anatomical surface.
+    `shrink_mm`: how far the anatomical surface lies inside that of the shapes drawn, which come from such masks.
     `vessel_calcification`: share of the arterial wall that is calcified.
     `oral_contrast`: share of the bowel filled with contrast medium.
     """
 
     trabecular_hu: float = 160.0
     trabecular_texture_hu: float = 45.0
-    cortical_mm: float = 0.7
+    marrow_hu: float = 0.0
+    sclerosis_hu: float = 0.0
+    cortical_mm: float = 0.4
+    posterior_mm: float = 1.0
     cortical_hu: float = 1250.0
     enhancement: float = 0.0
     venous: float = 1.0
-    edge_hu: float = 165.0
+    edge_hu: float = 170.0
+    shrink_mm: float = 0.3
     vessel_calcification: float = 0.0
     oral_contrast: float = 0.0
     offsets_hu: dict[int, float] = field(default_factory=dict)
@@ -120,15 +128,19 @@ class TissueStyle:
     def random(cls, rng: np.random.Generator, **fixed: object) -> TissueStyle:
         """Draw a patient; `fixed` sets fields that should not be drawn."""
         porotic = rng.random() < 0.35
-        trabecular = rng.uniform(5, 120) if porotic else rng.uniform(110, 300)
+        trabecular = rng.uniform(-15, 120) if porotic else rng.uniform(100, 300)
         drawn: dict[str, object] = {
             "trabecular_hu": trabecular,
             "trabecular_texture_hu": rng.uniform(20, 75),
-            "cortical_mm": rng.uniform(0.3, 0.7) if porotic else rng.uniform(0.45, 1.1),
+            "marrow_hu": rng.uniform(5, 45),
+            "sclerosis_hu": 0.0 if rng.random() < 0.6 else rng.uniform(100, 500),
+            "cortical_mm": rng.uniform(0.15, 0.45) if porotic else rng.uniform(0.25, 0.75),
+            "posterior_mm": rng.uniform(0.3, 0.9) if porotic else rng.uniform(0.45, 1.4),
             "cortical_hu": rng.uniform(900, 1500),
             "enhancement": 0.0 if rng.random() < 0.45 else rng.uniform(0.4, 1.1),
             "venous": float(rng.beta(1.0, 0.6)),
-            "edge_hu": rng.uniform(130, 200),
+            "edge_hu": rng.uniform(145, 195),
+            "shrink_mm": rng.uniform(0.1, 0.5),
             "vessel_calcification": 0.0 if rng.random() < 0.5 else rng.uniform(0.02, 0.25),
             "oral_contrast": 0.0 if rng.random() < 0.75 else rng.uniform(0.1, 0.6),
             "offsets_hu": {int(t): float(rng.normal(0, 8)) for t in _PLAIN_HU if t not in (Tissue.AIR, Tissue.GAS)},
@@ -162,18 +174,17 @@ def signed_depth(mask: np.ndarray, spacing: float) -> np.ndarray:
     return blur(depth + np.float32(spacing / 2), 0.6)
 
 
-def surface_shift(style: TissueStyle, psf_fwhm: float) -> float:
-    """How far in mm the anatomical bone surface lies inside the mask's edge.
+@dataclass(frozen=True)
+class Painted:
+    """A painted patient before the scanner, float32 (z, y, x): sharp but for partial volume at the bones' surfaces.
 
-    Solves the one-dimensional profile of a bone (soft tissue, cortical shell, spongy bone) blurred by a Gaussian of
-    `psf_fwhm` mm for the place where it reaches `style.edge_hu`.
+    `hu`: CT numbers. `plain`: those of the spine alone, smooth, in soft tissue of `SOFT_HU` throughout; `share`: how
+    much of each voxel is spine. They tell where a scan of this patient puts the spine's edge.
     """
-    step = 0.02
-    x = np.arange(-6.0, 6.0, step)
-    bone = np.where(x < 0, 50.0, np.where(x < style.cortical_mm, style.cortical_hu, style.trabecular_hu))
-    profile = ndimage.gaussian_filter1d(bone, psf_fwhm / 2.355 / step, mode="nearest")
-    reached = int(np.argmax(profile >= min(style.edge_hu, 0.5 * (50.0 + profile.max()))))
-    return float(np.clip(-x[reached], 0.0, 1.5))
+
+    hu: np.ndarray
+    plain: np.ndarray
+    share: np.ndarray
 
 
 def paint(
@@ -181,25 +192,29 @@ def paint(
     spacing: float,
     style: TissueStyle,
     rng: np.random.Generator,
-    depth: np.ndarray | None = None,
-    psf_fwhm: float = 1.2,
-) -> np.ndarray:
+    spine_depth: np.ndarray | None = None,
+    bone_depth: np.ndarray | None = None,
+) -> Painted:
     """Paint a tissue map with CT numbers.
 
     `tissue`: uint8 array of Tissue codes (z, y, x) with isotropic `spacing` in mm.
-    `depth`: depth in mm below the surface of each voxel's own bone (positive inside); computed where it is None, and
-    then bones that touch are one.
-    Returns float32 HU (z, y, x) before the scanner: sharp but for partial volume at the bones' surfaces.
+    `spine_depth`, `bone_depth`: depth in mm below the surface of the vertebra or sacrum, and of the other bone, that a
+    voxel is nearest to (positive inside); computed where they are None, and then bones that touch are one.
     """
     is_bone = np.isin(tissue, BONES)
-    if depth is None:
-        depth = signed_depth(is_bone, spacing)
+    if spine_depth is None or bone_depth is None:
+        spine = np.isin(tissue, SPINE)
+        spine_depth, bone_depth = (
+            signed_depth(m, spacing) if m.any() else np.full(tissue.shape, -100, np.float32)
+            for m in (spine, is_bone & ~spine)
+        )
     hu = _paint_soft(tissue, is_bone | np.isin(tissue, _HARD), spacing, style, rng)
+    plain, share = np.full(tissue.shape, np.float32(SOFT_HU)), np.zeros(tissue.shape, np.float32)
     if is_bone.any():
-        _paint_bone(hu, tissue, depth, spacing, style, rng, surface_shift(style, psf_fwhm))
+        _paint_bone(hu, plain, share, tissue, (spine_depth, bone_depth), spacing, style, rng)
     for hard in _HARD:
         hu[tissue == hard] = _PLAIN_HU[hard]
-    return hu
+    return Painted(hu, plain, share)
 
 
 def _paint_soft(
@@ -233,27 +248,50 @@ def _paint_soft(
 
 def _paint_bone(
     hu: np.ndarray,
+    plain: np.ndarray,
+    plain_share: np.ndarray,
     tissue: np.ndarray,
-    depth: np.ndarray,
+    depths: tuple[np.ndarray, np.ndarray],
     spacing: float,
     style: TissueStyle,
     rng: np.random.Generator,
-    shift: float,
 ) -> None:
-    """Mix bone into `hu` in place by the share of each voxel that is shell and spongy bone."""
+    """Mix bone into `hu`, and the spine alone into `plain` and `plain_share`, by each voxel's share of bone."""
+    depth = np.maximum(*depths).astype(np.float32)
     near = depth > -spacing
-    below = depth[near].astype(np.float32) - shift
-    variation = smooth_noise(tissue.shape, 12.0 / spacing, rng)[near]
-    thickness = style.cortical_mm * np.exp(0.35 * variation)
+    depth = depth[near]
+    spine = (depths[0] >= depths[1])[near]
+    stout = _half_thickness(np.maximum(*depths), spacing)[near]
+    # What is thin in a mask is thin in the scan, but not gone.
+    below = depth - np.minimum(np.float32(style.shrink_mm), 0.3 * np.maximum(stout, 0))
+    variation = smooth_noise(tissue.shape, 10.0 / spacing, rng)[near]
+    # Bodies have a thin shell, and slender parts a thick one.
+    slender = np.clip((6.5 - stout) / 2.5, 0, 1)
+    thickness = style.cortical_mm + (style.posterior_mm - style.cortical_mm) * slender
+    thickness *= np.exp(0.4 * variation)
     # Long bones, pelvis and skull carry a thicker shell than vertebrae.
     thick = np.isin(tissue[near], (Tissue.FEMUR, Tissue.PELVIS, Tissue.SKULL, Tissue.LIMB_BONE))
-    thickness = np.where(thick, 1.8 * thickness, thickness)
+    thickness = np.where(thick, 2.0 * np.maximum(thickness, 0.6), thickness)
     share = np.clip(0.5 + below / spacing, 0, 1)
     spongy_share = np.clip(0.5 + (below - thickness) / spacing, 0, 1)
+    shell = style.cortical_hu * (1 + 0.12 * variation)
+    dense = style.sclerosis_hu * np.clip(smooth_noise(tissue.shape, 13.0 / spacing, rng)[near] - 1.2, 0, 1.5)
     spongy = (
         style.trabecular_hu
+        + dense
         + style.trabecular_texture_hu * smooth_noise(tissue.shape, 1.8 / spacing, rng)[near]
-        + 0.25 * style.trabecular_hu * smooth_noise(tissue.shape, 9.0 / spacing, rng)[near]
+        + (style.marrow_hu + 0.15 * abs(style.trabecular_hu)) * smooth_noise(tissue.shape, 9.0 / spacing, rng)[near]
     )
-    shell = style.cortical_hu * (1 + 0.12 * variation)
     hu[near] = (1 - share) * hu[near] + (share - spongy_share) * shell + spongy_share * spongy
+    smooth = (1 - share) * SOFT_HU + (share - spongy_share) * shell + spongy_share * (style.trabecular_hu + dense)
+    plain[near] = np.where(spine, smooth, SOFT_HU)
+    plain_share[near] = np.where(spine, share, 0)
+
+
+def _half_thickness(depth: np.ndarray, spacing: float) -> np.ndarray:
+    """Greatest depth in mm within 6 mm of each voxel (float32, z, y, x): half the thickness of the part it is in."""
+    window = 2 * round(6.0 / spacing) + 1
+    box = ndimage.find_objects((depth > -2).astype(np.uint8))[0]
+    result = np.full(depth.shape, np.float32(-100))
+    result[box] = ndimage.maximum_filter(depth[box].astype(np.float32), window)
+    return result
