@@ -51,6 +51,7 @@ def main(folder: Path) -> None:
     panel.logic.getParameterNode().segmentation.GetRASBounds(centre)
     middle = [(low + high) / 2 for low, high in zip(centre[::2], centre[1::2], strict=True)]
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle)
+    slicer.app.layoutManager().resetThreeDViews()
     picture("panel-segmented")
 
     truth = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Manual")

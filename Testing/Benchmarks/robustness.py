@@ -1,4 +1,4 @@
-"""How a model stands what happens to CT: `python -m Testing.Benchmarks.robustness`, or `make robustness`.
+"""How a model stands what happens to CT: `python -m Testing.Benchmarks.robustness`.
 
 The same scan is turned, mirrored, cut, resampled, made noisy and given metal, each time together with its mask.
 """
@@ -32,7 +32,7 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Scan:
-    """A CT in HU and its mask (any label counts as spine) on one grid."""
+    """A CT in HU and its mask (any label counts as spine) on one grid, whose axes run to the left, back and head."""
 
     image: sitk.Image
     mask: sitk.Image
@@ -261,6 +261,8 @@ def _measure(options: argparse.Namespace) -> dict[str, object]:
     else:
         made = make_phantom(**phantom)
         scan, name = Scan(made.image, sitk.Cast(made.mask > 0, sitk.sitkUInt8)), made.name
+    # conditions speak of the patient's axes: x to the left, y to the back, z to the head
+    scan = Scan(*(sitk.DICOMOrient(i, "LPS") for i in (scan.image, scan.mask)))
     rows, empty = {}, {}
     with tempfile.TemporaryDirectory() as temporary:
         for condition, change in CONDITIONS.items():

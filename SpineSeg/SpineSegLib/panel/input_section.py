@@ -106,6 +106,7 @@ class InputSection:
         self._card = qt.QTextBrowser()  # kept: Python's reference is all that holds a window without a parent
         self._card.setWindowTitle(f"{model.name} {model.info.version}")
         self._card.setOpenExternalLinks(True)
+        self._card.setSearchPaths([str(card.parent)])  # for its pictures
         self._card.setMarkdown(card.read_text(encoding="utf-8") if card.is_file() else _short_card(model))
         self._card.resize(700, 700)
         self._card.show()

@@ -60,10 +60,14 @@ def common_grid(prediction: sitk.Image, reference: sitk.Image) -> tuple[sitk.Ima
             "scans; choose two masks of the same CT."
         )
     lower, upper = _beyond(prediction, reference)
-    notes = ("the reference lies on another grid than the prediction and was resampled to it",)
+    notes: tuple[str, ...] = ()
+    # parts of one grid, as Slicer stores segments, are nothing to tell about
+    if not _parts_of_one_grid(prediction, reference):
+        notes += ("the reference lies on another grid than the prediction and was resampled to it",)
+        if lower.any() or upper.any():
+            notes += ("the reference reaches beyond the prediction's grid, where the prediction counts as empty",)
     if lower.any() or upper.any():
         prediction = sitk.ConstantPad(prediction, lower.tolist(), upper.tolist(), 0)
-        notes += ("the reference reaches beyond the prediction's grid, where the prediction counts as empty",)
     return prediction, _resample(reference, prediction), notes
 
 
@@ -102,6 +106,16 @@ def _beyond(prediction: sitk.Image, reference: sitk.Image) -> tuple[np.ndarray, 
     lower = np.ceil(-0.5 - corners.min(axis=0) - near).astype(int)
     upper = np.ceil(corners.max(axis=0) - (np.array(prediction.GetSize()) - 0.5) - near).astype(int)
     return np.clip(lower, 0, None), np.clip(upper, 0, None)
+
+
+def _parts_of_one_grid(one: sitk.Image, other: sitk.Image) -> bool:
+    """Whether the voxels of both lie in the same places as far as both reach, up to a hundredth of a voxel."""
+    if not np.allclose(one.GetSpacing(), other.GetSpacing(), rtol=1e-4):
+        return False
+    if not np.allclose(one.GetDirection(), other.GetDirection(), atol=1e-4):
+        return False
+    start = np.array(one.TransformPhysicalPointToContinuousIndex(other.GetOrigin()))
+    return np.allclose(start, start.round(), rtol=0, atol=SAME_GRID)
 
 
 def _shared_extent(one: sitk.Image, other: sitk.Image) -> float:
