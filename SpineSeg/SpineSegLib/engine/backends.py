@@ -69,6 +69,7 @@ def intel_gpu() -> str | None:
     """Name of the Intel GPU that OpenVINO can use, None without one. Imports OpenVINO (0.1 s) if it is installed."""
     if "openvino" not in installed_backends():
         return None
+    _forbid_telemetry()
     import openvino
 
     try:
@@ -129,6 +130,7 @@ def activate(choice: Choice) -> None:
             )
         return
     os.environ["KERAS_BACKEND"] = choice.backend
+    _forbid_telemetry()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Otherwise TensorFlow takes the whole memory of the GPU, which Slicer's views need too.
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -136,6 +138,13 @@ def activate(choice: Choice) -> None:
         os.environ["KERAS_TORCH_DEVICE"] = "cuda" if choice.device == "gpu" else "cpu"
     elif choice.backend == "tensorflow" and choice.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def _forbid_telemetry() -> None:
+    """Nothing leaves the computer: OpenVINO would report its use over the network, from a process of its own, but does
+    without the package that does so if it can't be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)
 
 
 def _running_backend() -> str | None:

@@ -190,3 +190,17 @@ def test_a_bad_file_is_refused_before_anything_heavy_is_imported(tmp_path):
     (tmp_path / "bad.weights.h5").write_bytes(b"no model")
     with pytest.raises(ModelError, match="not a SpineSeg model file"):
         Network(tmp_path / "bad.weights.h5", backend="no such backend")
+
+
+def test_openvino_reports_to_nobody(run_python, tmp_path):
+    """OpenVINO's telemetry sends its events from a forked process."""
+    pytest.importorskip("openvino")
+    write_model(tmp_path / "small.weights.h5")
+    said = run_python(
+        "import os, sys\n"
+        "os.register_at_fork(before=lambda: print('forked'))\n"
+        "from SpineSegLib.engine.network import Network\n"
+        f"network = Network({str(tmp_path / 'small.weights.h5')!r}, 'cpu', 'openvino')\n"
+        "print(network.backend, sys.modules.get('openvino_telemetry'))\n"
+    )
+    assert said.split() == ["openvino", "None"]
