@@ -25,7 +25,7 @@ def measure_panel(ct: Path, description: str, rounds: int, tell: Callable[[str],
     """Press the panel's real buttons on `ct` in SlicerShell."""
     conditions = (
         f"{description} segmented by the panel's button; the worker process is started anew for the cold run. A stall "
-        "is the longest time in which the event loop did not get its turn."
+        "is the longest time in which the event loop did not get its turn. The window is not shown: views draw nothing."
     )
     if find_spec("slicer") is None or find_spec("PySide6") is None:
         rows = tuple(Candidate(name, problem="SlicerShell's packages are not installed") for name in ROWS)
