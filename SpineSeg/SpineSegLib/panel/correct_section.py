@@ -12,9 +12,9 @@ import slicer
 from SpineSegLib.engine.errors import SpineSegError
 from SpineSegLib.engine.training_set import CaseInfo, TrainingSet
 from SpineSegLib.panel.parameters import SpineSegParameterNode
+from SpineSegLib.panel.slice_views import shown_position
 from SpineSegLib.scene import review
 from SpineSegLib.scene.submission import SubmitRun
-from SpineSegLib.scene.volumes import axial_position
 
 STEP_MS = 50
 BONE_HU = 150, 3000  # where painting is allowed while it is limited to bone
@@ -111,9 +111,7 @@ class CorrectSection:
         self.ui.correctStatusLabel.text = f"S {position:.1f} mm: {uncertainty:.0f} mm² in doubt."
 
     def _mark_checked(self, _checked: bool = False) -> None:
-        to_ras = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
-        position = axial_position(self.parameters.inputVolume, [to_ras.GetElement(row, 3) for row in range(3)])
-        marked = review.mark_checked(self.parameters.segmentation, position)
+        marked = review.mark_checked(self.parameters.segmentation, shown_position(self.parameters.inputVolume))
         self.ui.correctStatusLabel.text = f"S {marked:.1f} mm is checked."
         self._changed()
 

@@ -13,10 +13,11 @@ import slicer
 from SpineSegLib.engine.errors import SpineSegError
 from SpineSegLib.panel.input_section import InputSection
 from SpineSegLib.panel.parameters import FARTHEST, Part, SpineSegParameterNode
+from SpineSegLib.panel.slice_views import shown_position
 from SpineSegLib.scene import review
 from SpineSegLib.scene.export import export_segmentation
 from SpineSegLib.scene.segmentations import segmentation_problem
-from SpineSegLib.scene.volumes import axial_limits, axial_position
+from SpineSegLib.scene.volumes import axial_limits
 
 if TYPE_CHECKING:
     from SpineSegLib.scene.segment_run import SegmentRun
@@ -158,8 +159,7 @@ class SegmentSection:
             return None
         if parameters.part is Part.RANGE:
             return parameters.sliceRange.minimum, parameters.sliceRange.maximum
-        to_ras = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
-        position = axial_position(parameters.inputVolume, [to_ras.GetElement(row, 3) for row in range(3)])
+        position = shown_position(parameters.inputVolume)
         return position, position
 
     def _fit_range(self) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import SimpleITK as sitk
 import slicer
 
-from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.scene.label_maps import label_map_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class CompareRun:
         reference_segment: str = "",
         tolerance_mm: float = 1.0,
     ) -> None:
-        """`*_segment`: the ID of one segment, all of them where empty. Raises InputError where a node marks nothing."""
+        """`*_segment`: the ID of one segment, all of them where empty. Raises InputError where a node marks nothing,
+        OutputError where there is no space for temporary files."""
         if prediction_node is None or reference_node is None:
             raise InputError("Choose a segmentation and the reference to compare it with.")
         (prediction, found), (reference, drawn) = (
@@ -41,8 +42,12 @@ class CompareRun:
         )
         self._worker = worker
         self._folder: Path = worker.new_folder()
-        sitk.WriteImage(prediction, str(self._folder / "prediction.nrrd"))
-        sitk.WriteImage(reference, str(self._folder / "reference.nrrd"))
+        try:
+            sitk.WriteImage(prediction, str(self._folder / "prediction.nrrd"))
+            sitk.WriteImage(reference, str(self._folder / "reference.nrrd"))
+        except RuntimeError:
+            worker.remove_folder(self._folder)
+            raise OutputError("The masks can't be handed over; free some space for temporary files.") from None
         self._job = worker.start_job(
             "compare",
             folder=str(self._folder),

@@ -14,6 +14,7 @@ from SpineSegLib.engine.datasets.labels import structure_of, training_label
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.exchange import write_volume_steps
 from SpineSegLib.engine.training_set import slice_indices
+from SpineSegLib.engine.writing import as_output_error
 from SpineSegLib.jobs.submit import CORRECTED
 from SpineSegLib.scene.review import model_of
 from SpineSegLib.scene.volumes import CtGeometry, ct_geometry, ct_problem
@@ -38,7 +39,7 @@ class SubmitRun:
         """`training_set`: its file, made where there is none. `checked`: positions of the slices that count (see
         `review`), None for all.
 
-        Raises InputError where there is nothing to store.
+        Raises InputError where there is nothing to store, OutputError where nothing can be written.
         """
         if segmentation_node is None:
             raise InputError("Choose the corrected segmentation to submit.")
@@ -49,10 +50,17 @@ class SubmitRun:
         ct = ct_geometry(volume_node)
         mask = training_mask(segmentation_node, volume_node)
         indices = None if checked is None else list(slice_indices(_empty_image(ct), checked))
-        training_set.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            training_set.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise as_output_error(training_set, error) from None
         self._worker = worker
         self._folder = worker.new_folder()
-        np.save(self._folder / CORRECTED, mask)
+        try:
+            np.save(self._folder / CORRECTED, mask)
+        except OSError as error:
+            worker.remove_folder(self._folder)
+            raise as_output_error(self._folder / CORRECTED, error) from None
         patient, scan = dicom_identity(volume_node)
         self._parameters = {
             "file": str(training_set),

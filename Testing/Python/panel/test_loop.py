@@ -170,3 +170,17 @@ def test_a_model_that_is_not_there_is_named(panel, shell, small_model):
     assert "The model gone is not on this computer" in panel.ui.modelLabel.text
     assert "gone" in panel.ui.planLabel.text or "Submit" in panel.ui.planLabel.text
     assert not panel.ui.retrainButton.enabled
+
+
+def test_a_place_where_no_training_set_can_be_is_one_sentence(panel, shell, small_model, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    panel.logic.getParameterNode().trainingSet = tmp_path / "file" / "columns.cases.h5"
+    image, bone = column_of_bone(0)
+    volume = add_volume(image)
+    segment(panel, shell, volume)
+    correct(panel, volume, bone)
+    panel.enter()
+    panel.ui.submitButton.click()
+    assert shell.dialogs.shown[-1].kind == "critical"
+    assert shell.dialogs.shown[-1].text.endswith(".")
+    assert (tmp_path / "file").read_text() == "no folder"

@@ -5,13 +5,12 @@ Soler et al., 3D image reconstruction for comparison of algorithm database, IRCA
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.datasets.case import Case, Reference
+from SpineSegLib.engine.datasets.case import Case, MaskFilesCase, Reference
 from SpineSegLib.engine.datasets.labels import structure_of
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.volume import Volume
@@ -20,15 +19,8 @@ CT, MASKS = "PATIENT_DICOM", "MASKS_DICOM"
 BONES = ("bone", "bones")
 
 
-@dataclass(frozen=True)
-class DicomMaskCase(Case):
+class DicomMaskCase(MaskFilesCase):
     """A case whose masks are folders with one image per slice, named like the slices of the CT."""
-
-    masks: tuple[tuple[str, Path], ...] = ()
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return tuple(path for _, path in self.masks)
 
     def _read_reference(self, volume: Volume) -> Reference:
         keys = list(dict.fromkeys(key for key, _ in self.masks))
