@@ -113,9 +113,9 @@ def assert_shows(run: SegmentRun, image: sitk.Image, mask: np.ndarray, volume) -
         np.testing.assert_allclose(found, mask_points(image, mask == label, volume), atol=2e-3)
 
 
-def test_a_run_from_start_to_end(scene, worker, model, image):
+def test_a_run_from_start_to_end(scene, worker, slow_model, image):
     volume = add_volume(scene, image)
-    run = SegmentRun(worker, volume, None, model)
+    run = SegmentRun(worker, volume, None, slow_model)
     assert run.state == "copying"
     assert run.segmentation_node is None
     states, shown = [run.state], []
@@ -133,7 +133,7 @@ def test_a_run_from_start_to_end(scene, worker, model, image):
     assert run.done == run.of > 0
     assert run.started["backend"]
     assert any(0 < each < shown[-1] for each in shown), "nothing was to be seen before the end"
-    mask = computed(worker, model, image)
+    mask = computed(worker, slow_model, image)
     assert (mask == 2).any()
     assert_shows(run, image, mask, volume)
 
