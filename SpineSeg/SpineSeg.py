@@ -118,7 +118,7 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         """Show the parameters of this scene; a CT that is loaded is chosen, so that Segment is one click away."""
-        from SpineSegLib.engine.model_catalogue import user_models_dir
+        from SpineSegLib.engine.models.model_catalogue import user_models_dir
 
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.trainingSet.name:
@@ -191,7 +191,7 @@ class SpineSegLogic(ScriptedLoadableModuleLogic):
         `region`: lowest and highest S (mm) to segment, None for the whole volume. Raises the errors of SpineSegLib,
         each one sentence, and changes nothing in the scene then.
         """
-        from SpineSegLib.engine.model_catalogue import resolve_model
+        from SpineSegLib.engine.models.model_catalogue import resolve_model
         from SpineSegLib.scene.segment_run import SegmentRun
 
         return SegmentRun(

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
-from SpineSegLib.engine.backends import activate, choose_backend
 from SpineSegLib.engine.comparison.grids import on_grid_of
-from SpineSegLib.engine.model_catalogue import resolve_model
-from SpineSegLib.engine.model_file import ENDING
-from SpineSegLib.engine.reading import read_labelmap, read_volume
+from SpineSegLib.engine.files.reading import read_labelmap, read_volume
+from SpineSegLib.engine.models.backends import activate, choose_backend
+from SpineSegLib.engine.models.model_catalogue import resolve_model
+from SpineSegLib.engine.models.model_file import ENDING
 from SpineSegLib.engine.synthetic.phantom import make_phantom
-from SpineSegLib.engine.training_set import Submission, TrainingSet
+from SpineSegLib.engine.training.training_set import Submission, TrainingSet
 from SpineSegLib.engine.uncertainty import next_slice, uncertain_area
 from SpineSegLib.engine.volume import Volume
 
@@ -92,7 +92,7 @@ def real_patients(folder: Path) -> list[Patient]:
 
 def draw(model: Path, patients: Sequence[Patient]) -> list[Drawn]:
     """Segment the patients."""
-    from SpineSegLib.engine.network import Network
+    from SpineSegLib.engine.models.network import Network
     from SpineSegLib.engine.segmenter import Segmentation
 
     network = Network(model)
@@ -170,7 +170,7 @@ def corrected_set(
 
 def run(options: argparse.Namespace) -> None:
     """Measure, and write the results after each re-training."""
-    from SpineSegLib.engine.retraining import SETTINGS, retrain
+    from SpineSegLib.engine.training.retraining import SETTINGS, retrain
 
     start = resolve_model(options.model)
     short = {"warm_up": min(SETTINGS.warm_up, options.steps), "patience": options.epochs}
@@ -218,7 +218,7 @@ def run(options: argparse.Namespace) -> None:
 
 def real_rows(options: argparse.Namespace, start: Path, settings: Any) -> list[dict[str, Any]]:
     """Each real case measured with a model re-trained on the others."""
-    from SpineSegLib.engine.retraining import retrain
+    from SpineSegLib.engine.training.retraining import retrain
 
     patients = real_patients(options.real)
     rows = []

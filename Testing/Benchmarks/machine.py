@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from SpineSegLib import __version__
-from SpineSegLib.engine.backends import intel_gpu, nvidia_gpu
+from SpineSegLib.engine.models.backends import intel_gpu, nvidia_gpu
 
 LIBRARIES = ("keras", "openvino", "tensorflow", "torch", "numpy", "SimpleITK")
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # as Linux names them; the last is ARM's

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from SpineSegLib.cli.console import quiet_libraries
 from SpineSegLib.cli.measure import peak_memory_mb
-from SpineSegLib.engine.backends import activate, choose_backend
-from SpineSegLib.engine.model_file import ModelInfo, save_model
-from SpineSegLib.engine.network import Network
-from SpineSegLib.engine.unet import PRESETS, build_unet
+from SpineSegLib.engine.models.backends import activate, choose_backend
+from SpineSegLib.engine.models.model_file import ModelInfo, save_model
+from SpineSegLib.engine.models.network import Network
+from SpineSegLib.engine.models.unet import PRESETS, build_unet
 
 from Testing.Benchmarks.plain import PlainNetwork
 from Testing.Benchmarks.rounds import ENGINES, NAMES, PLAIN, MeasurementError, alternate, apart

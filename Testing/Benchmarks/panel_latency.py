@@ -43,7 +43,7 @@ def _rounds(ct: Path, rounds: int) -> list[dict[str, dict[str, float]]]:
     shell = SlicerShell.start()
     import slicer
     from panel_samples import add_volume
-    from SpineSegLib.engine.reading import read_volume
+    from SpineSegLib.engine.files.reading import read_volume
 
     module = shell.load_module(REPOSITORY / "SpineSeg" / "SpineSeg.py")
     volume = add_volume(read_volume(ct).image)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from SpineSegLib.cli import main
-from SpineSegLib.engine import network
-from SpineSegLib.engine.backends import activate, choose_backend
-from SpineSegLib.engine.model_file import build_from_file
+from SpineSegLib.engine.models import network
+from SpineSegLib.engine.models.backends import activate, choose_backend
+from SpineSegLib.engine.models.model_file import build_from_file
 
 KERAS_BATCH = 32  # what `predict` takes unless told otherwise
 

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from SpineSegLib.engine.backends import activate, choose_backend
 from SpineSegLib.engine.errors import SpineSegError
-from SpineSegLib.engine.model_catalogue import resolve_model
-from SpineSegLib.engine.training_data import find_cases, prepare
+from SpineSegLib.engine.models.backends import activate, choose_backend
+from SpineSegLib.engine.models.model_catalogue import resolve_model
+from SpineSegLib.engine.training.training_data import find_cases, prepare
 
 BINS = 10
 EVERY_MM = 5.0  # neighbouring slices say the same
@@ -89,7 +89,7 @@ def main() -> int:
 
 def _measure(folder: Path, model: Path) -> tuple[np.ndarray, str]:
     activate(choose_backend("auto"))
-    from SpineSegLib.engine.network import Network
+    from SpineSegLib.engine.models.network import Network
 
     network = Network(model, "auto")
     wanted = network.info.preprocessing

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from SpineSegLib.engine.backends import activate, choose_backend
 from SpineSegLib.engine.comparison.metrics import compare, volume_ml
 from SpineSegLib.engine.errors import SpineSegError
-from SpineSegLib.engine.model_catalogue import resolve_model
-from SpineSegLib.engine.reading import read_labelmap, read_volume
+from SpineSegLib.engine.files.reading import read_labelmap, read_volume
+from SpineSegLib.engine.models.backends import activate, choose_backend
+from SpineSegLib.engine.models.model_catalogue import resolve_model
 from SpineSegLib.engine.synthetic.phantom import make_phantom, write_phantom
 
 from Testing.Benchmarks.machine import machine, versions
@@ -241,9 +241,9 @@ def main() -> int:
 def _measure(options: argparse.Namespace) -> dict[str, object]:
     model = resolve_model(options.model).resolve()
     activate(choose_backend("auto"))
-    from SpineSegLib.engine.network import Network
+    from SpineSegLib.engine.files.writing import write_image
+    from SpineSegLib.engine.models.network import Network
     from SpineSegLib.engine.segmenter import Segmentation
-    from SpineSegLib.engine.writing import write_image
 
     network = Network(model, "auto")
 

@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from SpineSegLib.engine.backends import BACKENDS, installed_backends
+from SpineSegLib.engine.models.backends import BACKENDS, installed_backends
 
 from Testing.Benchmarks.table import Candidate
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from SpineSegLib.engine.errors import SpineSegError
-from SpineSegLib.engine.model_catalogue import resolve_model
-from SpineSegLib.engine.reading import read_volume
+from SpineSegLib.engine.files.reading import read_volume
+from SpineSegLib.engine.models.model_catalogue import resolve_model
 from SpineSegLib.engine.synthetic.phantom import make_phantom, write_phantom
 
 from Testing.Benchmarks.machine import machine, versions

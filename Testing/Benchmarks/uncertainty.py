@@ -18,10 +18,10 @@ import numpy as np
 import SimpleITK as sitk
 from scipy.stats import spearmanr
 from SpineSegLib.engine.axial import AxialSlices
-from SpineSegLib.engine.backends import activate, choose_backend
 from SpineSegLib.engine.comparison.grids import on_grid_of
 from SpineSegLib.engine.datasets.find import find_dataset
-from SpineSegLib.engine.model_catalogue import resolve_model
+from SpineSegLib.engine.models.backends import activate, choose_backend
+from SpineSegLib.engine.models.model_catalogue import resolve_model
 from SpineSegLib.engine.uncertainty import uncertain_area
 
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("UNCERTAINTY.md"))
     options = parser.parse_args(arguments)
     activate(choose_backend("auto"))
-    from SpineSegLib.engine.network import Network
+    from SpineSegLib.engine.models.network import Network
 
     network = Network(resolve_model(options.model))
     warnings.filterwarnings("ignore", message="An input array is constant")

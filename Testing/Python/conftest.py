@@ -13,7 +13,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent
 REPOSITORY = TESTS.parents[1]
 # Tests import the helpers that lie beside them by their plain names.
-sys.path += [str(folder) for folder in sorted(TESTS.iterdir()) if folder.is_dir() and folder.name[0] not in "._"]
+sys.path += [str(folder) for folder in sorted({file.parent for file in TESTS.glob("*/**/*.py")})]
 
 
 @pytest.fixture(scope="session")

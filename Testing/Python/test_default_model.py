@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from commandline import spineseg
 from SpineSegLib.engine.comparison.metrics import compare
-from SpineSegLib.engine.model_file import read_info
+from SpineSegLib.engine.models.model_file import read_info
 from SpineSegLib.resources import resources_dir
 
 MODELS = resources_dir() / "Models"

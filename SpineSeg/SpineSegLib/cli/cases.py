@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from SpineSegLib.cli.compare import SCHEMES
 
 if TYPE_CHECKING:
-    from SpineSegLib.engine.training_set import TrainingSet
+    from SpineSegLib.engine.training.training_set import TrainingSet
 
 EPILOG = """\
 A training set is one file, by custom called <project>.cases.h5; the panel in 3D Slicer uses the same files. It holds CT
@@ -85,7 +85,7 @@ def run_add(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.training_set_files import submission_of_files
+    from SpineSegLib.engine.training.training_set_files import submission_of_files
 
     target = _opened_or_new(options)
     submission = submission_of_files(
@@ -105,7 +105,7 @@ def run_import(options: argparse.Namespace) -> int:
     from SpineSegLib.cli import console
     from SpineSegLib.engine.datasets.find import find_dataset
     from SpineSegLib.engine.errors import InputError
-    from SpineSegLib.engine.training_set_files import submissions
+    from SpineSegLib.engine.training.training_set_files import submissions
 
     dataset = find_dataset(options.dataset, options.labels)
     target = _opened_or_new(options)
@@ -135,7 +135,7 @@ def run_list(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.training_set import TrainingSet
+    from SpineSegLib.engine.training.training_set import TrainingSet
 
     target = TrainingSet(options.file)
     cases = target.cases()
@@ -163,7 +163,7 @@ def run_list(options: argparse.Namespace) -> int:
 
 def run_remove(options: argparse.Namespace) -> int:
     """Remove cases."""
-    from SpineSegLib.engine.training_set import TrainingSet
+    from SpineSegLib.engine.training.training_set import TrainingSet
 
     target = TrainingSet(options.file)
     target.remove(options.cases)
@@ -172,7 +172,7 @@ def run_remove(options: argparse.Namespace) -> int:
 
 def run_lock(options: argparse.Namespace) -> int:
     """Lock cases or the file."""
-    from SpineSegLib.engine.training_set import TrainingSet
+    from SpineSegLib.engine.training.training_set import TrainingSet
 
     target = TrainingSet(options.file)
     target.lock(options.cases)
@@ -181,7 +181,7 @@ def run_lock(options: argparse.Namespace) -> int:
 
 def run_unlock(options: argparse.Namespace) -> int:
     """Unlock cases or the file."""
-    from SpineSegLib.engine.training_set import TrainingSet
+    from SpineSegLib.engine.training.training_set import TrainingSet
 
     target = TrainingSet(options.file)
     target.lock(options.cases, locked=False)
@@ -192,8 +192,8 @@ def run_export(options: argparse.Namespace) -> int:
     """Write the cases for other programs."""
     from SpineSegLib.cli import console
     from SpineSegLib.cli.outputs import check_new_folder
-    from SpineSegLib.engine.training_set import TrainingSet
-    from SpineSegLib.engine.training_set_files import export_nifti, export_nnunet
+    from SpineSegLib.engine.training.training_set import TrainingSet
+    from SpineSegLib.engine.training.training_set_files import export_nifti, export_nnunet
 
     target = TrainingSet(options.file)
     check_new_folder(options.folder, (), overwrite=False)
@@ -206,12 +206,12 @@ def run_export(options: argparse.Namespace) -> int:
 
 
 def _opened_or_new(options: argparse.Namespace) -> TrainingSet:
-    from SpineSegLib.engine.training_set import TrainingSet
+    from SpineSegLib.engine.training.training_set import TrainingSet
 
     if options.file.exists():
         return TrainingSet(options.file)
-    from SpineSegLib.engine.model_catalogue import resolve_model
-    from SpineSegLib.engine.model_file import read_info
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
+    from SpineSegLib.engine.models.model_file import read_info
 
     labels = read_info(resolve_model(options.model)).labels
     return TrainingSet.create(options.file, options.file.name.split(".")[0], labels)

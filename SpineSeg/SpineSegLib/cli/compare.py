@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     from SpineSegLib.cli import console
     from SpineSegLib.engine.comparison.pair import compare_pair
     from SpineSegLib.engine.datasets.case import meaning_of_labels
-    from SpineSegLib.engine.reading import read_labelmap, read_volume
+    from SpineSegLib.engine.files.reading import read_labelmap, read_volume
 
     if not options.debug:
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -86,7 +86,7 @@ def _check_report(options: argparse.Namespace) -> None:
         return
     from SpineSegLib.cli.outputs import check_new_folder
     from SpineSegLib.engine.comparison.report import FILES
-    from SpineSegLib.engine.writing import check_place
+    from SpineSegLib.engine.files.writing import check_place
 
     check_new_folder(options.report, FILES, options.overwrite)
     check_place(options.report / FILES[0])
@@ -96,7 +96,7 @@ def _write_report(options: argparse.Namespace, pair: PairComparison, images: tup
     from SpineSegLib.engine.comparison.pictures import draw_worst_slices
     from SpineSegLib.engine.comparison.report import PAGE, write_report
     from SpineSegLib.engine.comparison.study import CaseResult, study
-    from SpineSegLib.engine.writing import atomic_folder
+    from SpineSegLib.engine.files.writing import atomic_folder
 
     result = CaseResult("case", "prediction", pair, picture=draw_worst_slices(*images, pair))
     with atomic_folder(options.report) as temporary:

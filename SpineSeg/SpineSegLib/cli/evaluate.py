@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     from SpineSegLib.engine.datasets.find import find_dataset
     from SpineSegLib.engine.errors import InputError
     from SpineSegLib.engine.evaluation import EvaluationSettings, evaluate, named_cases, named_models
-    from SpineSegLib.engine.model_catalogue import resolve_model
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
 
     models = named_models([resolve_model(name) for name in options.model or [None]])
     patterns = None if options.ct is None else (options.ct, options.mask)
@@ -135,7 +135,7 @@ def _prepare_report(
     from SpineSegLib.cli.outputs import check_new_folder
     from SpineSegLib.engine.comparison.report import FILES
     from SpineSegLib.engine.evaluation import signature
-    from SpineSegLib.engine.writing import atomic_output, check_place
+    from SpineSegLib.engine.files.writing import atomic_output, check_place
 
     state = options.report / STATE
     wanted = {"evaluation": signature(cases, models, settings)}

@@ -48,11 +48,11 @@ def run(options: argparse.Namespace) -> int:
 
     from SpineSegLib.cli import console
     from SpineSegLib.engine.errors import ModelError
-    from SpineSegLib.engine.keras2_import import import_keras2
-    from SpineSegLib.engine.model_catalogue import user_models_dir
-    from SpineSegLib.engine.model_file import ENDING
+    from SpineSegLib.engine.models.keras2_import import import_keras2
+    from SpineSegLib.engine.models.model_catalogue import user_models_dir
+    from SpineSegLib.engine.models.model_file import ENDING
+    from SpineSegLib.engine.models.unet import PRESETS
     from SpineSegLib.engine.segments import SEGMENTS
-    from SpineSegLib.engine.unet import PRESETS
 
     if options.out is not None and not options.out.name.endswith(ENDING):
         options.error(f"--out must end in {ENDING}")

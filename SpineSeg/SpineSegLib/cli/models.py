@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from SpineSegLib.cli import model_import
 
 if TYPE_CHECKING:
-    from SpineSegLib.engine.model_catalogue import FoundModel, Version
+    from SpineSegLib.engine.models.model_catalogue import FoundModel, Version
 
 EPILOG = """\
 Models are looked for in your own folder (the environment variable SPINESEG_MODELS names another one) and among those
@@ -79,7 +79,7 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
 def run_list(options: argparse.Namespace) -> int:
     """List the models found."""
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.model_catalogue import find_models, lineage, resolve_model, user_models_dir
+    from SpineSegLib.engine.models.model_catalogue import find_models, lineage, resolve_model, user_models_dir
 
     versions = lineage()
     found = [version.model for version in versions] if options.tree else find_models()
@@ -102,8 +102,8 @@ def run_list(options: argparse.Namespace) -> int:
 def run_show(options: argparse.Namespace) -> int:
     """Show one model."""
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.model_catalogue import resolve_model
-    from SpineSegLib.engine.model_file import read_info, read_training
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
+    from SpineSegLib.engine.models.model_file import read_info, read_training
 
     path = resolve_model(options.model)
     values = {"file": str(path), **_values(read_info(path)), "training": read_training(path)}
@@ -118,28 +118,28 @@ def run_show(options: argparse.Namespace) -> int:
 
 def run_use(options: argparse.Namespace) -> int:
     """Make a model current."""
-    from SpineSegLib.engine.model_catalogue import make_current
+    from SpineSegLib.engine.models.model_catalogue import make_current
 
     return _done(options, make_current(options.model), "is the current model now")
 
 
 def run_rename(options: argparse.Namespace) -> int:
     """Rename a model."""
-    from SpineSegLib.engine.model_catalogue import rename_model
+    from SpineSegLib.engine.models.model_catalogue import rename_model
 
     return _done(options, rename_model(options.model, options.new), "is its new name")
 
 
 def run_export(options: argparse.Namespace) -> int:
     """Copy a model."""
-    from SpineSegLib.engine.model_catalogue import export_model
+    from SpineSegLib.engine.models.model_catalogue import export_model
 
     return _done(options, export_model(options.model, options.target), "was written")
 
 
 def run_delete(options: argparse.Namespace) -> int:
     """Delete a model."""
-    from SpineSegLib.engine.model_catalogue import delete_model, resolve_model
+    from SpineSegLib.engine.models.model_catalogue import delete_model, resolve_model
 
     path = resolve_model(options.model)
     delete_model(options.model, options.even_parent)

@@ -18,7 +18,7 @@ def free_name(folder: Path, stem: str, ending: str) -> Path:
 
 def check_new_file(path: Path, inputs: Iterable[Path], overwrite: bool) -> None:
     """Raise OutputError where `path` can't become a file, would replace an input, or exists without `overwrite`."""
-    from SpineSegLib.engine.writing import check_place
+    from SpineSegLib.engine.files.writing import check_place
 
     check_place(path)
     for source in inputs:

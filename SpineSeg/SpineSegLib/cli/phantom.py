@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
         options.error("--region, --view and --implants are for --kind spine")
     from SpineSegLib.cli import console
     from SpineSegLib.cli.outputs import check_new_folder
+    from SpineSegLib.engine.files.writing import atomic_folder
     from SpineSegLib.engine.synthetic.phantom import make_phantom, write_phantom
-    from SpineSegLib.engine.writing import atomic_folder
 
     seeds = range(options.seed, options.seed + options.count)
     folders = [options.folder / f"case_{seed:04d}" for seed in seeds]

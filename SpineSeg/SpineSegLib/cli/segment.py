@@ -88,8 +88,8 @@ def run(options: argparse.Namespace) -> int:
     start = time.monotonic()
     silent = options.json or options.quiet
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.model_catalogue import resolve_model
-    from SpineSegLib.engine.model_file import read_info
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
+    from SpineSegLib.engine.models.model_file import read_info
 
     # cheap checks come before the work: a wrong model, CT or mask is known at once
     model = resolve_model(options.model)
@@ -99,8 +99,8 @@ def run(options: argparse.Namespace) -> int:
     import SimpleITK as sitk
 
     from SpineSegLib.engine.comparison.grids import on_grid_of
-    from SpineSegLib.engine.reading import read_labelmap, read_volume
-    from SpineSegLib.engine.writing import write_segmentation
+    from SpineSegLib.engine.files.reading import read_labelmap, read_volume
+    from SpineSegLib.engine.files.writing import write_segmentation
 
     if not options.debug:
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
     if not silent:
         console.note(f"{volume.name}: {' x '.join(str(n) for n in volume.image.GetSize())} voxels")
     with console.quiet_libraries(options.debug):
-        from SpineSegLib.engine.network import Network
+        from SpineSegLib.engine.models.network import Network
         from SpineSegLib.engine.segmenter import Segmentation
 
         network = Network(model, device=options.device, backend=options.backend)
@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> int:
 def _output(options: argparse.Namespace) -> Path:
     """Where the segmentation goes, once the inputs are known to be there."""
     from SpineSegLib.cli.outputs import free_name
-    from SpineSegLib.engine.reading import existing, volume_ending
+    from SpineSegLib.engine.files.reading import existing, volume_ending
 
     for path in (options.ct, options.reference):
         if path is not None:
@@ -176,7 +176,7 @@ def _check_outputs(
     """Everything that can be known about the files to write before the work, once the CT is read also its format."""
     from SpineSegLib.cli.outputs import check_new_file
     from SpineSegLib.engine.errors import OutputError
-    from SpineSegLib.engine.writing import check_output
+    from SpineSegLib.engine.files.writing import check_output
 
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise OutputError(f"The picture {options.picture} must end in .png; choose such a name.")
@@ -210,8 +210,8 @@ def _peak_memory() -> float | None:
 def _draw(
     path: Path, volume: Volume, labelmap: sitk.Image, reference: sitk.Image | None, comparison: Comparison | None
 ) -> None:
+    from SpineSegLib.engine.files.writing import atomic_output
     from SpineSegLib.engine.overview import draw_overview
-    from SpineSegLib.engine.writing import atomic_output
 
     dice = comparison.metrics["dice"] if comparison else None
     with atomic_output(path) as temporary:
@@ -219,7 +219,7 @@ def _draw(
 
 
 def _write_text(path: Path, text: str) -> None:
-    from SpineSegLib.engine.writing import atomic_output
+    from SpineSegLib.engine.files.writing import atomic_output
 
     with atomic_output(path) as temporary:
         Path(temporary).write_text(text, encoding="utf-8")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from SpineSegLib.engine.training import Progress, TrainingSettings
-    from SpineSegLib.engine.unet import Architecture, Preset
+    from SpineSegLib.engine.models.unet import Architecture, Preset
+    from SpineSegLib.engine.training.from_folder import Progress, TrainingSettings
 
 EPILOG = """\
 DATASET holds one folder per case with the CT (ct.nii.gz, .nrrd, .mha ..., or a DICOM series in dicom/) and its mask
@@ -112,8 +112,8 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
 def run(options: argparse.Namespace) -> int:
     """Run the command with parsed options; see `add_parser`."""
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.model_file import ENDING, NAME, check_new_model
-    from SpineSegLib.engine.reading import existing
+    from SpineSegLib.engine.files.reading import existing
+    from SpineSegLib.engine.models.model_file import ENDING, NAME, check_new_model
 
     if options.cases is not None:
         return _retrain(options)
@@ -137,8 +137,8 @@ def run(options: argparse.Namespace) -> int:
     check_new_model(options.out)
     settings = _settings(options)
 
-    from SpineSegLib.engine.backends import activate, choose_backend
-    from SpineSegLib.engine.training import train
+    from SpineSegLib.engine.models.backends import activate, choose_backend
+    from SpineSegLib.engine.training.from_folder import train
 
     choice = choose_backend(options.device, purpose="train")
     activate(choice)
@@ -196,12 +196,19 @@ def _retrain(options: argparse.Namespace) -> int:
     _check_numbers(options)
     from dataclasses import replace
 
-    from SpineSegLib.engine.backends import activate, choose_backend
     from SpineSegLib.engine.errors import InputError
-    from SpineSegLib.engine.model_catalogue import resolve_model
-    from SpineSegLib.engine.model_file import read_info
-    from SpineSegLib.engine.retraining import REHEARSAL_SHARE, SETTINGS, keep_unfinished, plan, retrain, unfinished
-    from SpineSegLib.engine.training_set import TrainingSet
+    from SpineSegLib.engine.models.backends import activate, choose_backend
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
+    from SpineSegLib.engine.models.model_file import read_info
+    from SpineSegLib.engine.training.retraining import (
+        REHEARSAL_SHARE,
+        SETTINGS,
+        keep_unfinished,
+        plan,
+        retrain,
+        unfinished,
+    )
+    from SpineSegLib.engine.training.training_set import TrainingSet
 
     start = resolve_model(options.start)
     info = read_info(start)
@@ -255,19 +262,19 @@ def _check_patch(options: argparse.Namespace, architecture: Architecture) -> Non
 
 def _start(options: argparse.Namespace) -> tuple[Preset | Path, Architecture]:
     if options.start:
-        from SpineSegLib.engine.model_catalogue import resolve_model
-        from SpineSegLib.engine.model_file import read_info
+        from SpineSegLib.engine.models.model_catalogue import resolve_model
+        from SpineSegLib.engine.models.model_file import read_info
 
         path = resolve_model(options.start)
         return path, read_info(path).architecture
-    from SpineSegLib.engine.unet import PRESETS
+    from SpineSegLib.engine.models.unet import PRESETS
 
     preset = PRESETS[options.preset]
     return preset, preset.architecture
 
 
 def _settings(options: argparse.Namespace) -> TrainingSettings:
-    from SpineSegLib.engine.training import TrainingSettings
+    from SpineSegLib.engine.training.from_folder import TrainingSettings
 
     goes_on = bool(options.start)
     return TrainingSettings(

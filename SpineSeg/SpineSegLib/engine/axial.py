@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.axis_weights import axis_weights, resample_plane
-from SpineSegLib.engine.preprocessing import AIR_HU, Preprocessing
+from SpineSegLib.engine.models.preprocessing import AIR_HU, Preprocessing
 from SpineSegLib.engine.volume import Grid, Volume
 
 ALIGNED_WITHIN = 2.0  # degrees; a tilt this small changes no anatomy, and results return through the same axes

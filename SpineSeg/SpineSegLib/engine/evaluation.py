@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from SpineSegLib import __version__
-from SpineSegLib.engine.backends import activate, choose_backend, nvidia_gpu
 from SpineSegLib.engine.comparison.pair import TOLERANCE_MM, PairComparison, compare_pair
 from SpineSegLib.engine.comparison.study import CaseResult
 from SpineSegLib.engine.crew import Died, Share, run_jobs, shares
 from SpineSegLib.engine.datasets.case import Case
 from SpineSegLib.engine.errors import ComputeError, ModelError, SpineSegError
-from SpineSegLib.engine.model_file import read_info
-from SpineSegLib.engine.writing import atomic_output
+from SpineSegLib.engine.files.writing import atomic_output
+from SpineSegLib.engine.models.backends import activate, choose_backend, nvidia_gpu
+from SpineSegLib.engine.models.model_file import read_info
 
 if TYPE_CHECKING:
-    from SpineSegLib.engine.network import Network
+    from SpineSegLib.engine.models.network import Network
 
 FORMAT = 1  # of stored results; another one is computed anew
 
@@ -186,7 +186,7 @@ def _evaluated(job: _Job, model: EvaluatedModel, volume, reference) -> CaseResul
 def _network(path: Path, device: str, backend: str | None) -> Network:
     """The model, loaded once a process."""
     activate(choose_backend(device, "segment", backend))
-    from SpineSegLib.engine.network import Network
+    from SpineSegLib.engine.models.network import Network
 
     return Network(path, device, backend)
 

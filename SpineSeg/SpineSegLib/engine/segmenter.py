@@ -18,7 +18,7 @@ from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Box, Decision, way_ba
 from SpineSegLib.engine.volume import Grid, Volume
 
 if TYPE_CHECKING:
-    from SpineSegLib.engine.model_file import ModelInfo
+    from SpineSegLib.engine.models.model_file import ModelInfo
 
 CONTINUED = 15.0  # mm that a region's end slices are thought to go on beyond it, see `Segmentation.write_labels`
 # Of what is cut off by a region's ends nobody knows how much there is, so only what is clearly no spine goes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from SpineSegLib.engine.network import Network
+from SpineSegLib.engine.models.network import Network
 
 _kept: dict[tuple[Any, ...], Network] = {}  # one at most: a second one would only take memory
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.exchange import read_exchanged_volume
-from SpineSegLib.engine.training_set import Submission, TrainingSet
+from SpineSegLib.engine.training.training_set import Submission, TrainingSet
 from SpineSegLib.jobs import Check, Report
 
 CORRECTED = "corrected.npy"

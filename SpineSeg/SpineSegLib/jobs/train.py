@@ -19,9 +19,9 @@ def run(parameters: dict[str, Any], report: Report, check: Check) -> dict[str, A
     epochs `loss`), "baseline" (the Dice to beat) and after each epoch "epoch"; see `retraining`. After cancelling,
     `retraining.keep_unfinished(folder)` keeps the best epoch.
     """
-    from SpineSegLib.engine.backends import activate, choose_backend
-    from SpineSegLib.engine.model_catalogue import resolve_model
-    from SpineSegLib.engine.retraining import REHEARSAL_SHARE, SETTINGS, retrain
+    from SpineSegLib.engine.models.backends import activate, choose_backend
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
+    from SpineSegLib.engine.training.retraining import REHEARSAL_SHARE, SETTINGS, retrain
 
     began = time.monotonic()
     start = resolve_model(parameters["start"])

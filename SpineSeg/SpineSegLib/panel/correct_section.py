@@ -10,7 +10,7 @@ import qt
 import slicer
 
 from SpineSegLib.engine.errors import SpineSegError
-from SpineSegLib.engine.training_set import CaseInfo, TrainingSet
+from SpineSegLib.engine.training.training_set import CaseInfo, TrainingSet
 from SpineSegLib.panel.parameters import SpineSegParameterNode
 from SpineSegLib.panel.slice_views import shown_position
 from SpineSegLib.scene import review

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import qt
 
-from SpineSegLib.engine.backends import choose_backend
 from SpineSegLib.engine.errors import SpineSegError
+from SpineSegLib.engine.models.backends import choose_backend
 from SpineSegLib.panel import installation
 from SpineSegLib.panel.parameters import SpineSegParameterNode
 from SpineSegLib.scene.volumes import ct_problem
 
 if TYPE_CHECKING:
-    from SpineSegLib.engine.model_catalogue import FoundModel
+    from SpineSegLib.engine.models.model_catalogue import FoundModel
 
 TITLES = {"openvino": "OpenVINO", "tensorflow": "TensorFlow", "torch": "PyTorch"}
 WIDE = 32  # networks of at least this width take seconds a slice on a laptop's CPU
@@ -41,7 +41,7 @@ class InputSection:
         self.models = []
         self.lacking = installation.missing_to_segment()
         if not self.lacking:
-            from SpineSegLib.engine.model_catalogue import find_models, resolve_model
+            from SpineSegLib.engine.models.model_catalogue import find_models, resolve_model
 
             self.models = find_models()
             current = resolve_model()

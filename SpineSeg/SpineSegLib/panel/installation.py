@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import slicer
 
-from SpineSegLib.engine.backends import nvidia_gpu
+from SpineSegLib.engine.models.backends import nvidia_gpu
 from SpineSegLib.resources import resources_dir
 
 

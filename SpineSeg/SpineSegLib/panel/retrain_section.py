@@ -10,14 +10,14 @@ import qt
 import slicer
 
 from SpineSegLib.engine.errors import SpineSegError
-from SpineSegLib.engine.training_set import TrainingSet
+from SpineSegLib.engine.training.training_set import TrainingSet
 from SpineSegLib.panel import installation
 from SpineSegLib.panel.input_section import InputSection
 from SpineSegLib.panel.parameters import SpineSegParameterNode
 from SpineSegLib.scene.retrain_run import RetrainRun
 
 if TYPE_CHECKING:
-    from SpineSegLib.engine.model_catalogue import Version
+    from SpineSegLib.engine.models.model_catalogue import Version
 
 STEP_MS = 100
 _CHOOSE = "Select a version in the table first."
@@ -61,7 +61,7 @@ class RetrainSection:
         """Read which versions there are."""
         self.versions = []
         if not self.chosen.lacking:
-            from SpineSegLib.engine.model_catalogue import lineage
+            from SpineSegLib.engine.models.model_catalogue import lineage
 
             self.versions = lineage()
         table = self.ui.versionsTable
@@ -120,7 +120,7 @@ class RetrainSection:
         if state == self._planned:
             return
         self._planned = state
-        from SpineSegLib.engine.retraining import plan
+        from SpineSegLib.engine.training.retraining import plan
 
         try:
             planned = plan(TrainingSet(path), self.chosen.model().info)
@@ -204,14 +204,14 @@ class RetrainSection:
         return self.versions[rows[0]] if rows and rows[0] < len(self.versions) else None
 
     def _make_current(self, _checked: bool = False) -> None:
-        from SpineSegLib.engine.model_catalogue import make_current
+        from SpineSegLib.engine.models.model_catalogue import make_current
 
         name = self._selected().model.name
         if self._try(lambda: make_current(name)):
             self.parameters.model = name
 
     def _rename(self, _checked: bool = False) -> None:
-        from SpineSegLib.engine.model_catalogue import rename_model
+        from SpineSegLib.engine.models.model_catalogue import rename_model
 
         old = self._selected().model.name
         new = qt.QInputDialog.getText(
@@ -221,7 +221,7 @@ class RetrainSection:
             self.parameters.model = new
 
     def _export(self, _checked: bool = False) -> None:
-        from SpineSegLib.engine.model_catalogue import export_model
+        from SpineSegLib.engine.models.model_catalogue import export_model
 
         name = self._selected().model.name
         path = qt.QFileDialog.getSaveFileName(
@@ -231,7 +231,7 @@ class RetrainSection:
             self.ui.retrainStatusLabel.text = f"Exported to {Path(path).name}."
 
     def _delete(self, _checked: bool = False) -> None:
-        from SpineSegLib.engine.model_catalogue import delete_model
+        from SpineSegLib.engine.models.model_catalogue import delete_model
 
         version = self._selected()
         heirs = ", ".join(version.children)

@@ -11,9 +11,9 @@ import slicer
 import vtk
 
 from SpineSegLib.engine.errors import InputError, OutputError
+from SpineSegLib.engine.files.writing import atomic_output, check_output, write_segmentation
 from SpineSegLib.engine.segments import SEGMENTS, Segment
 from SpineSegLib.engine.volume import Volume
-from SpineSegLib.engine.writing import atomic_output, check_output, write_segmentation
 from SpineSegLib.scene.segmentations import KEY_TAG, labelmap_matrix, segment_tag, vtk_matrix
 from SpineSegLib.scene.terminology import type_code_of
 from SpineSegLib.scene.volumes import RAS_TO_LPS, ijk_to_ras, voxels
@@ -78,7 +78,7 @@ def dicom_files_of(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[Path, ...]:
 
 
 def _series_files(volume_node: slicer.vtkMRMLVolumeNode, folder: str | Path) -> tuple[Path, ...]:
-    from SpineSegLib.engine.dicom_series import choose_series, list_series
+    from SpineSegLib.engine.files.dicom_series import choose_series, list_series
 
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volume_node.GetScene())
     item = hierarchy.GetItemByDataNode(volume_node)

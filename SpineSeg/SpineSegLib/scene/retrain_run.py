@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 import vtk
 
-from SpineSegLib.engine.retraining import keep_unfinished
+from SpineSegLib.engine.training.retraining import keep_unfinished
 from SpineSegLib.scene import charts
 from SpineSegLib.scene.segment_run import duration
 

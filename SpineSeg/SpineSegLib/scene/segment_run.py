@@ -14,7 +14,7 @@ import slicer
 
 from SpineSegLib.engine.errors import ComputeError, InputError, ModelError, SpineSegError
 from SpineSegLib.engine.exchange import open_mask, write_volume_steps
-from SpineSegLib.engine.model_file import read_info
+from SpineSegLib.engine.models.model_file import read_info
 from SpineSegLib.engine.segments import Segment, segments_for
 from SpineSegLib.scene.live_segments import LiveSegments
 from SpineSegLib.scene.segmentations import new_segmentation, remove_segmentation, segmentation_problem, show_3d

@@ -13,8 +13,8 @@ import slicer
 from SpineSegLib.engine.datasets.labels import structure_of, training_label
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.exchange import write_volume_steps
-from SpineSegLib.engine.training_set import slice_indices
-from SpineSegLib.engine.writing import as_output_error
+from SpineSegLib.engine.files.writing import as_output_error
+from SpineSegLib.engine.training.training_set import slice_indices
 from SpineSegLib.jobs.submit import CORRECTED
 from SpineSegLib.scene.review import model_of
 from SpineSegLib.scene.volumes import CtGeometry, ct_geometry, ct_problem

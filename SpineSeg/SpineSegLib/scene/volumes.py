@@ -12,7 +12,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.reading import SPACING_LIMITS_MM, require_hu
+from SpineSegLib.engine.files.reading import SPACING_LIMITS_MM, require_hu
 
 SAMPLES = 250_000  # voxels looked at to tell a CT from other images
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

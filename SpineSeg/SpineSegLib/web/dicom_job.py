@@ -16,13 +16,13 @@ MIN_SLICES = 10  # shorter series are scouts and single reformatted slices
 
 def segment_all(folder: Path, out: Path) -> dict[str, int]:
     """Segment the CT series of a folder. Raises ModelError and ComputeError where none can be."""
-    from SpineSegLib.engine.dicom_series import list_series
     from SpineSegLib.engine.errors import InputError, OutputError
-    from SpineSegLib.engine.model_catalogue import resolve_model
-    from SpineSegLib.engine.network import Network
-    from SpineSegLib.engine.reading import read_volume
+    from SpineSegLib.engine.files.dicom_series import list_series
+    from SpineSegLib.engine.files.reading import read_volume
+    from SpineSegLib.engine.files.writing import write_segmentation
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
+    from SpineSegLib.engine.models.network import Network
     from SpineSegLib.engine.segmenter import Segmentation
-    from SpineSegLib.engine.writing import write_segmentation
 
     found = list_series(folder)
     wanted = [series for series in found if not series.problem and series.slices >= MIN_SLICES]

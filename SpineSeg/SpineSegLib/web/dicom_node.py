@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from SpineSegLib.engine.dicom_series import CT_CLASSES
 from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.files.dicom_series import CT_CLASSES
 from SpineSegLib.web.audit import Audit
 from SpineSegLib.web.job_queue import JobQueue
 from SpineSegLib.web.settings import Peer, WebSettings

@@ -19,11 +19,11 @@ from typing import Any
 
 import SimpleITK as sitk
 
-from SpineSegLib.engine.dicom_frames import read_header
-from SpineSegLib.engine.dicom_series import list_series
 from SpineSegLib.engine.errors import InputError, SpineSegError
 from SpineSegLib.engine.exchange import write_volume_steps
-from SpineSegLib.engine.reading import read_labelmap, read_volume, volume_ending
+from SpineSegLib.engine.files.dicom_frames import read_header
+from SpineSegLib.engine.files.dicom_series import list_series
+from SpineSegLib.engine.files.reading import read_labelmap, read_volume, volume_ending
 
 REFERENCE = "reference.nrrd"
 MAX_VOXELS = 2**30

@@ -14,9 +14,9 @@ from trame.widgets.html import Div, Input
 from trame.widgets.vuetify3 import VAlert, VBtn, VProgressLinear, VSelect
 from trame_server.utils.typed_state import TypedState
 
-from SpineSegLib.engine.dicom_frames import read_header
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.reading import volume_ending
+from SpineSegLib.engine.files.dicom_frames import read_header
+from SpineSegLib.engine.files.reading import volume_ending
 from SpineSegLib.web.uploads import read_apart, receive
 
 if TYPE_CHECKING:

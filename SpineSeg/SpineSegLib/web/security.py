@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 
 from SpineSegLib.engine.errors import InputError, OutputError
-from SpineSegLib.engine.writing import as_output_error, atomic_output
+from SpineSegLib.engine.files.writing import as_output_error, atomic_output
 
 # Vue compiles the page's templates in the browser, which needs unsafe-eval; Vuetify sets colours by inline styles.
 _POLICY = (

@@ -10,7 +10,7 @@ from trame.widgets.vuetify3 import VAlert, VRadio, VRadioGroup, VRangeSlider, VS
 from trame_server.utils.typed_state import TypedState
 
 from SpineSegLib.engine.errors import ModelError
-from SpineSegLib.engine.model_catalogue import find_models, resolve_model
+from SpineSegLib.engine.models.model_catalogue import find_models, resolve_model
 from SpineSegLib.scene.segment_run import SegmentRun
 from SpineSegLib.scene.volumes import axial_limits, axial_position, ct_problem
 from SpineSegLib.web.widgets import draw_job

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.model_catalogue import user_models_dir
+from SpineSegLib.engine.models.model_catalogue import user_models_dir
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from trame.widgets.vuetify3 import VBtn, VDivider, VSwitch, VTable, VTextField
 from trame_server.utils.typed_state import TypedState
 
 from SpineSegLib.engine.errors import ModelError, SpineSegError
-from SpineSegLib.engine.model_catalogue import lineage, make_current
-from SpineSegLib.engine.model_file import read_info
-from SpineSegLib.engine.retraining import plan
-from SpineSegLib.engine.training_set import TrainingSet
+from SpineSegLib.engine.models.model_catalogue import lineage, make_current
+from SpineSegLib.engine.models.model_file import read_info
+from SpineSegLib.engine.training.retraining import plan
+from SpineSegLib.engine.training.training_set import TrainingSet
 from SpineSegLib.scene.retrain_run import RetrainRun
 from SpineSegLib.scene.submission import SubmitRun
 from SpineSegLib.web.chart import Series, chart, draw_chart

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from aiohttp import BodyPartReader, web
 
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.reading import VOLUME_ENDINGS, volume_ending
+from SpineSegLib.engine.files.reading import VOLUME_ENDINGS, volume_ending
 
 MAX_FILES = 5000
 MAX_FIELD = 64

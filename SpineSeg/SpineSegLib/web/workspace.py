@@ -110,7 +110,7 @@ class Workspace:
 
     @staticmethod
     def _name_segments(node: slicer.vtkMRMLSegmentationNode, image: sitk.Image) -> None:
-        from SpineSegLib.engine.reading import segment_names
+        from SpineSegLib.engine.files.reading import segment_names
 
         names = segment_names(image)
         segmentation = node.GetSegmentation()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from SpineSegLib.engine.training_set import UNCHECKED
+from SpineSegLib.engine.training.training_set import UNCHECKED
 from SpineSegLib.engine.volume import Grid, Volume
 
 from Testing.Benchmarks import loop

@@ -17,9 +17,9 @@ SOURCE = Path(__file__).resolve().parents[3] / "SpineSeg"
 MAKE_MODEL = """
 import sys
 import numpy as np
-from SpineSegLib.engine.model_file import ModelInfo, save_model
-from SpineSegLib.engine.preprocessing import Preprocessing
-from SpineSegLib.engine.unet import Architecture, build_unet
+from SpineSegLib.engine.models.model_file import ModelInfo, save_model
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.models.unet import Architecture, build_unet
 
 architecture = Architecture(inputs=1, outputs=1, width=8, depth=1)
 model = build_unet(architecture)

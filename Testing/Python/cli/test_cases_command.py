@@ -11,7 +11,7 @@ import pytest
 import SimpleITK as sitk
 from commandline import environment, spineseg
 from SpineSegLib.cli import main
-from SpineSegLib.engine import training_set
+from SpineSegLib.engine.training import training_set
 
 QUICK = ("--epochs", "1", "--steps", "2", "--batch", "2", "--patch", "32", "--no-rehearsal")
 

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from commandline import environment, scene, spineseg
 from SpineSegLib.cli import main
-from SpineSegLib.engine.dicom_write import write_ct_series
+from SpineSegLib.engine.files.dicom_write import write_ct_series
 
 
 def read(path):
@@ -165,7 +165,7 @@ def test_missing_and_foreign_files(place, case, capsys):
 def test_failure_while_writing_leaves_nothing(place, case, capsys, monkeypatch):
     """The picture fails after the segmentation is written: the segmentation is whole, the picture isn't there."""
     import SpineSegLib.engine.overview as overview
-    from SpineSegLib.engine import network
+    from SpineSegLib.engine.models import network
 
     class Fake:
         backend, device = "fake", "cpu"
@@ -192,7 +192,7 @@ def test_failure_while_writing_leaves_nothing(place, case, capsys, monkeypatch):
 
 
 def test_unexpected_errors_are_one_sentence(place, case, capsys, monkeypatch):
-    from SpineSegLib.engine import reading
+    from SpineSegLib.engine.files import reading
 
     def broken(*_):
         raise ValueError("first line\nsecond line")

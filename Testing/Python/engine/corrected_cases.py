@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from SpineSegLib.engine.training_set import Submission, TrainingSet
+from SpineSegLib.engine.training.training_set import Submission, TrainingSet
 
 SEGMENTS = ("vertebrae", "sacrum")
 

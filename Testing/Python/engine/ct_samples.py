@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-from SpineSegLib.engine.dicom_write import write_ct_series
+from SpineSegLib.engine.files.dicom_write import write_ct_series
 
 AXIAL = np.eye(3)
 SAGITTAL = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], float)  # columns: directions of x, y and z

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import SimpleITK as sitk
-from SpineSegLib.engine.preprocessing import Preprocessing
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 
 
 def smooth_ct(size=(50, 44, 36), spacing=(1.5, 1.5, 2.0), origin=(-40.0, -30.0, -700.0)) -> sitk.Image:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import correlate
 from scipy.special import expit, softmax
-from SpineSegLib.engine.backends import activate, choose_backend
 from SpineSegLib.engine.errors import ComputeError
-from SpineSegLib.engine.model_file import ModelInfo, save_weights
-from SpineSegLib.engine.preprocessing import Preprocessing
-from SpineSegLib.engine.unet import Architecture
+from SpineSegLib.engine.models.backends import activate, choose_backend
+from SpineSegLib.engine.models.model_file import ModelInfo, save_weights
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.models.unet import Architecture
 
 EPSILON = 1e-3  # of Keras' batch normalisation
 

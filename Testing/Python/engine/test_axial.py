@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 from geometry import rotated, smooth_ct
 from SpineSegLib.engine.axial import AxialSlices, aligned_axes
-from SpineSegLib.engine.preprocessing import Preprocessing
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 
 WIDE = (-1100.0, 2000.0)  # a window in which nothing is clipped
 

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from ct_samples import assert_sentence
 from geometry import Info, SoftThreshold, rotated, smooth_ct
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.preprocessing import Preprocessing
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.segmenter import Segmentation
 from SpineSegLib.engine.volume import Volume
 

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 from geometry import Info, SoftThreshold, rotated, smooth_ct
 from SpineSegLib.engine.errors import ModelError
-from SpineSegLib.engine.preprocessing import Preprocessing
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.segmenter import Segmentation
 from SpineSegLib.engine.volume import Volume
 

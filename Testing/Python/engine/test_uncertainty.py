@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 from SpineSegLib.engine.comparison.grids import on_grid_of
-from SpineSegLib.engine.model_catalogue import DEFAULT
-from SpineSegLib.engine.reading import read_labelmap, read_volume
+from SpineSegLib.engine.files.reading import read_labelmap, read_volume
+from SpineSegLib.engine.models.model_catalogue import DEFAULT
 from SpineSegLib.engine.segmenter import Segmentation
 from SpineSegLib.engine.uncertainty import next_slice, uncertain_area
 from SpineSegLib.resources import resources_dir
@@ -35,7 +35,7 @@ def test_next_slices_are_worth_it_and_apart():
 
 
 def test_doubt_goes_with_the_error_of_a_real_case(shared_data):
-    from SpineSegLib.engine.network import Network
+    from SpineSegLib.engine.models.network import Network
 
     folder = Path(shared_data) / "cases" / "tptbox_L3"
     network = Network(resources_dir() / "Models" / f"{DEFAULT}.weights.h5", device="cpu")

@@ -87,7 +87,7 @@ def test_everything_without_qt_imports_from_the_installed_tree(installed):
         "for module in pkgutil.walk_packages(SpineSegLib.__path__, 'SpineSegLib.', onerror=skipped):\n"
         "    if not module.name.startswith('SpineSegLib.panel') and not module.name.endswith('__main__'):\n"
         "        print(importlib.import_module(module.name).__file__)\n"
-        "from SpineSegLib.engine.model_catalogue import find_models\n"
+        "from SpineSegLib.engine.models.model_catalogue import find_models\n"
         "print(*[model.path for model in find_models()], sep='\\n')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(installed / MODULES), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -66,7 +66,7 @@ def test_slicer_5_10_gets_each_requirement_whole(shell, monkeypatch):
 
 @pytest.mark.parametrize("reason", ["openvino", "tensorflow", "torch"])
 def test_backends_are_called_by_their_names(panel, monkeypatch, reason):
-    from SpineSegLib.engine.backends import Choice
+    from SpineSegLib.engine.models.backends import Choice
     from SpineSegLib.panel import input_section
 
     monkeypatch.setattr(input_section, "choose_backend", lambda _: Choice(reason, "cpu", f"{reason} on the CPU."))

@@ -13,7 +13,7 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 @pytest.fixture(scope="module")
 def real(shared_data):
     """A crop of the real CT and its mask."""
-    from SpineSegLib.engine.reading import read_volume
+    from SpineSegLib.engine.files.reading import read_volume
 
     case = shared_data / "cases" / "ts_example_dicom"
     image = read_volume(case / "dicom").image

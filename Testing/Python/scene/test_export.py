@@ -26,7 +26,7 @@ from scene_samples import (
     rigid,
 )
 from SpineSegLib.engine.errors import InputError, OutputError
-from SpineSegLib.engine.reading import read_labelmap, read_volume, segment_names
+from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.segments import SACRUM, SPINE, VERTEBRAE
 from SpineSegLib.scene.export import dicom_files_of, export_segmentation
 from SpineSegLib.scene.live_segments import LiveSegments

@@ -30,9 +30,9 @@ from scene_samples import (
 from small_models import model_info, random_weights
 from SpineSegLib.engine.errors import ComputeError, InputError, ModelError
 from SpineSegLib.engine.exchange import open_mask, write_volume_steps
-from SpineSegLib.engine.model_file import save_weights
-from SpineSegLib.engine.preprocessing import Preprocessing
-from SpineSegLib.engine.unet import Architecture
+from SpineSegLib.engine.models.model_file import save_weights
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.models.unet import Architecture
 from SpineSegLib.scene import segment_run
 from SpineSegLib.scene.segment_run import SegmentRun
 from SpineSegLib.worker_client import WorkerProcess

@@ -16,17 +16,17 @@ import pytest
 import SimpleITK as sitk
 from geometry import smooth_ct
 from small_models import model_info, random_weights
-from SpineSegLib.engine.dicom_write import write_ct_series
-from SpineSegLib.engine.model_file import save_weights
-from SpineSegLib.engine.preprocessing import Preprocessing
-from SpineSegLib.engine.unet import Architecture
+from SpineSegLib.engine.files.dicom_write import write_ct_series
+from SpineSegLib.engine.models.model_file import save_weights
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.models.unet import Architecture
 
 SOURCE = Path(__file__).resolve().parents[3] / "SpineSeg"
 SIZE = (64, 60, 12)  # of the CT
 IN_PROCESS = """
 import SimpleITK as sitk
-from SpineSegLib.engine.network import Network
-from SpineSegLib.engine.reading import read_volume
+from SpineSegLib.engine.models.network import Network
+from SpineSegLib.engine.files.reading import read_volume
 from SpineSegLib.engine.segmenter import Segmentation
 
 segmentation = Segmentation(read_volume({ct!r}), Network({model!r}, "cpu"))

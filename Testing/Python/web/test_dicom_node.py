@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from ct_samples import assert_sentence, write_series
 from geometry import smooth_ct
 from SpineSegLib.engine.errors import InputError, OutputError
-from SpineSegLib.engine.reading import read_labelmap
+from SpineSegLib.engine.files.reading import read_labelmap
 from SpineSegLib.web.audit import Audit
 from SpineSegLib.web.job_queue import JobQueue
 from SpineSegLib.web.settings import Peer, WebSettings

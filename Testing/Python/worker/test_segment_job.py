@@ -26,7 +26,7 @@ IN_PROCESS = """
 import sys
 sys.path += {paths!r}
 import numpy as np, SimpleITK as sitk
-from SpineSegLib.engine.network import Network
+from SpineSegLib.engine.models.network import Network
 from SpineSegLib.engine.segmenter import Segmentation
 from SpineSegLib.engine.volume import Volume
 from test_segment_job import REGION, VOLUMES

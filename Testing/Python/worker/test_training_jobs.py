@@ -8,10 +8,10 @@ import pytest
 import SimpleITK as sitk
 from corrected_cases import SEGMENTS, ball_case, ball_set
 from SpineSegLib.engine.exchange import write_volume_steps
-from SpineSegLib.engine.model_catalogue import resolve_model
-from SpineSegLib.engine.model_file import read_training
-from SpineSegLib.engine.retraining import keep_unfinished, unfinished
-from SpineSegLib.engine.training_set import TrainingSet
+from SpineSegLib.engine.models.model_catalogue import resolve_model
+from SpineSegLib.engine.models.model_file import read_training
+from SpineSegLib.engine.training.retraining import keep_unfinished, unfinished
+from SpineSegLib.engine.training.training_set import TrainingSet
 from SpineSegLib.worker_client import WorkerProcess
 from worker_models import save_model, wait
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from small_models import model_info, random_weights
-from SpineSegLib.engine.model_file import save_weights
-from SpineSegLib.engine.preprocessing import Preprocessing
-from SpineSegLib.engine.unet import Architecture
+from SpineSegLib.engine.models.model_file import save_weights
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.models.unet import Architecture
 from SpineSegLib.worker_client import Job
 
 PATIENCE = 60  # seconds after which a test gives up, on a machine however slow

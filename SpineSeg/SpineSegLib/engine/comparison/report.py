@@ -15,7 +15,7 @@ from SpineSegLib.engine.comparison.pair import TOLERANCE_MM
 from SpineSegLib.engine.comparison.statistics import Summary
 from SpineSegLib.engine.comparison.study import METRICS, TABLE, CaseResult, Metric, ModelStudy, Study
 from SpineSegLib.engine.comparison.style import short
-from SpineSegLib.engine.writing import atomic_output
+from SpineSegLib.engine.files.writing import atomic_output
 
 PAGE = "report.html"
 FILES = (PAGE, "cases.csv", "slices.csv", "summary.csv", "differences.csv", "results.json")

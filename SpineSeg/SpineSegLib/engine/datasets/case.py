@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from SpineSegLib.engine.comparison.grids import same_grid
 from SpineSegLib.engine.datasets.labels import ANY, SCHEMES, structures_of_names
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.reading import read_labelmap, read_volume, segment_names
+from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.volume import Volume
 
 

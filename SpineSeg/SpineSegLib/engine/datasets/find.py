@@ -8,7 +8,7 @@ from pathlib import Path
 from SpineSegLib.engine.datasets import ctspine1k, ircadb, nnunet, plain, totalsegmentator, verse
 from SpineSegLib.engine.datasets.case import Case, LabelmapCase
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.reading import existing
+from SpineSegLib.engine.files.reading import existing
 
 # the particular before the general: a plain folder is what is left
 READERS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from SpineSegLib.engine.datasets.case import Case, LabelmapCase, may_name_a_patient, patient_of
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.reading import VOLUME_ENDINGS
+from SpineSegLib.engine.files.reading import VOLUME_ENDINGS
 
 CT_NAMES = ("ct", "image", "volume")
 MASK_NAMES = ("mask", "seg", "segmentation", "label", "labels", "reference", "gt")

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.reading import segment_names
+from SpineSegLib.engine.files.reading import segment_names
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.random_fields import smooth_noise
 from SpineSegLib.engine.synthetic.tissues import BONES, SPINE, Tissue

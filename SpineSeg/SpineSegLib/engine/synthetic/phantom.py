@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.dicom_write import write_ct_series
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.files.dicom_write import write_ct_series
+from SpineSegLib.engine.files.writing import write_image
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.canvas import Canvas, union
 from SpineSegLib.engine.synthetic.implants import draw_cement, draw_screws
@@ -21,7 +22,6 @@ from SpineSegLib.engine.synthetic.spine import Spine, SpineTraits
 from SpineSegLib.engine.synthetic.tissues import Painted, Tissue, TissueStyle, paint
 from SpineSegLib.engine.synthetic.trunk import Trunk, TrunkTraits
 from SpineSegLib.engine.synthetic.vertebra import SACRUM
-from SpineSegLib.engine.writing import write_image
 
 KINDS = ("spine", "water", "head")
 VIEWS = ("spine", "trunk")

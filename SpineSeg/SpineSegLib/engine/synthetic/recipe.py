@@ -11,12 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.files.writing import write_image
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.cases import render_case
 from SpineSegLib.engine.synthetic.labelmaps import trunk_anatomy, vertebrae_anatomy
 from SpineSegLib.engine.synthetic.phantom import make_phantom
 from SpineSegLib.engine.synthetic.rib_heads import with_rib_heads
-from SpineSegLib.engine.writing import write_image
 
 # Label maps of whole trunks, and for each vertebra-only mask the trunks it is set into.
 TRUNKS = {"s0328": "ts_s0328_117.seg.nrrd", "s0327": "monai_s0327_104.nrrd", "spl": "spl_abdomen.nii.gz"}

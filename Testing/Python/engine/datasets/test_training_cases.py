@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.preprocessing import Preprocessing
-from SpineSegLib.engine.training import fingerprint
-from SpineSegLib.engine.training_data import find_cases, prepare
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.training.from_folder import fingerprint
+from SpineSegLib.engine.training.training_data import find_cases, prepare
 
 
 def put(path, array, origin=(0.0, 0.0, 0.0), orientation="LPS", turned=False):

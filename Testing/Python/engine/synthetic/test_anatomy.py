@@ -11,7 +11,7 @@ from SpineSegLib.engine.synthetic.cases import render_case
 from SpineSegLib.engine.synthetic.labelmaps import tissue_of, trunk_anatomy, vertebra_number, vertebrae_anatomy
 from SpineSegLib.engine.synthetic.recipe import load_anatomies, render_cases, render_heads
 from SpineSegLib.engine.synthetic.tissues import Tissue
-from SpineSegLib.engine.training_data import find_cases
+from SpineSegLib.engine.training.training_data import find_cases
 
 STILL = Deformation(np.eye(3), (), (0.0, 100.0, 0.0), False, (0.0, 20.0, 1.0, 1.0))
 

@@ -1,0 +1,1 @@
+"""Reading and writing CT volumes and masks: DICOM, NIfTI, NRRD."""

@@ -1,0 +1,1 @@
+"""Training: cases from folders and from people's corrections, patches, the loop over epochs, new versions."""

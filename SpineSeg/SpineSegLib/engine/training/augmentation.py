@@ -1,0 +1,65 @@
+"""Changes to training patches that a model should not mind: mirroring, turning, scaling, contrast, noise, blur."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from SpineSegLib.engine.models.preprocessing import AIR_HU
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Probabilities and ranges. `turn` in degrees, `scale` as a fraction, `shift_hu` and `noise_hu` in HU."""
+
+    mirror: float = 0.5
+    geometry: float = 0.35
+    turn: float = 15.0
+    scale: float = 0.2
+    intensity: float = 0.5
+    contrast: float = 0.12
+    shift_hu: float = 25.0
+    noise: float = 0.3
+    noise_hu: float = 80.0
+    blur: float = 0.15
+
+
+NONE = Augmentation(mirror=0, geometry=0, intensity=0, noise=0, blur=0)
+
+
+def augment(
+    hu: np.ndarray, labels: np.ndarray, settings: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Augmented copy of a patch: HU float32 (channels, y, x) and labels uint8 (y, x)."""
+    if rng.random() < settings.mirror:
+        hu, labels = hu[:, :, ::-1], labels[:, ::-1]
+    if rng.random() < settings.geometry:
+        hu, labels = _turn_and_scale(hu, labels, settings, rng)
+    if rng.random() < settings.intensity:
+        gain = 1 + rng.uniform(-settings.contrast, settings.contrast)
+        hu = (hu * gain + rng.uniform(-settings.shift_hu, settings.shift_hu)).astype(np.float32)
+    if rng.random() < settings.blur:
+        sigma = rng.uniform(0.3, 0.9)
+        hu = ndimage.gaussian_filter(hu, (0, sigma, sigma), mode="nearest", truncate=3.0)
+    if rng.random() < settings.noise:
+        grain = rng.uniform(0.0, 0.8)
+        noise = rng.standard_normal(hu.shape, dtype=np.float32)
+        if grain > 0.3:
+            noise = ndimage.gaussian_filter(noise, (0, grain, grain), mode="wrap", truncate=3.0)
+            noise /= noise.std()
+        hu = hu + np.float32(rng.uniform(0, settings.noise_hu)) * noise
+    return hu, labels
+
+
+def _turn_and_scale(
+    hu: np.ndarray, labels: np.ndarray, settings: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    angle = np.radians(rng.uniform(-settings.turn, settings.turn))
+    zoom = np.exp(rng.uniform(-settings.scale, settings.scale, 2))
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
+    middle = (np.array(labels.shape) - 1) / 2
+    offset = middle - matrix @ middle
+    turned = np.stack([ndimage.affine_transform(c, matrix, offset, order=1, mode="constant", cval=AIR_HU) for c in hu])
+    return turned, ndimage.affine_transform(labels, matrix, offset, order=0, mode="constant", cval=0)

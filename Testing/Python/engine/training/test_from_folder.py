@@ -1,0 +1,85 @@
+"""Training on small cases: it learns, resumes where it was broken off, and never overwrites."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+pytest.importorskip("tensorflow", reason="training needs TensorFlow")
+
+from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.models.unet import Architecture, Preset
+from SpineSegLib.engine.training.from_folder import TrainingSettings, fingerprint, train
+from SpineSegLib.engine.training.training_data import find_cases
+
+TINY = Preset(Architecture(inputs=1, outputs=1, width=4, depth=2),
+              Preprocessing(context=(0.0,)), ("spine",))  # fmt: skip
+QUICK = {"steps": 15, "batch": 4, "patch": 32, "warm_up": 5, "average": 0.8, "validation_batches": 2,
+         "learning_rate": 1e-2}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    """Four patients: a bright ball in noisy soft tissue."""
+    folder = tmp_path_factory.mktemp("dataset")
+    _, y, x = np.mgrid[:6, :40, :40]
+    for patient in range(4):
+        rng = np.random.default_rng(patient)
+        centre = rng.uniform(15, 25, 2)
+        ball = np.hypot(y - centre[0], x - centre[1]) < 8
+        hu = np.where(ball, 400, 40) + rng.normal(0, 30, ball.shape)
+        (folder / f"p{patient}").mkdir()
+        for name, array in (("ct.nii.gz", hu.astype(np.int16)), ("mask.nii.gz", ball.astype(np.uint8))):
+            image = sitk.GetImageFromArray(array)
+            image.SetSpacing((1.0, 1.0, 2.0))
+            sitk.WriteImage(image, str(folder / f"p{patient}" / name))
+    return folder
+
+
+def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
+    out = tmp_path / "ball.weights.h5"
+    seen = []
+    result = train(dataset, out, TINY, TrainingSettings(epochs=3, **QUICK), "ball", report=seen.append)
+    assert out.exists()
+    assert result.info.metrics["validation_dice"] > 0.9
+    assert (result.info.version, result.info.parent) == (1, None)
+    assert result.info.training_set != fingerprint(find_cases(dataset))  # the validation patient is not in it
+    assert len(result.history) == 3
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert [p.step for p in seen if p.stage == "training" and p.epoch == 2] == list(range(1, 16))
+    folder = tmp_path / "ball.training"
+    assert json.loads((folder / "log.json").read_text())["settings"]["epochs"] == 3
+    assert (folder / "curve.png").stat().st_size > 5000
+    assert not (folder / "prepared").exists()
+    with pytest.raises(OutputError, match="never overwritten"):
+        train(dataset, out, TINY, TrainingSettings(epochs=1, **QUICK), "ball")
+    # Going on from it makes the next version, which names its parent.
+    second = train(dataset, tmp_path / "next.weights.h5", out, TrainingSettings(epochs=1, **QUICK), "ball")
+    assert (second.info.version, second.info.parent) == (2, "ball 1")
+    assert second.info.metrics["validation_dice"] > 0.9
+
+
+class KilledError(Exception):
+    """Stands for the end of the process in mid-epoch."""
+
+
+def test_goes_on_from_the_last_epoch(dataset, tmp_path):
+    settings = TrainingSettings(epochs=3, mixed_precision=False, **QUICK)
+    whole = train(dataset, tmp_path / "whole.weights.h5", TINY, settings, "whole")
+
+    def kill(progress):
+        if progress.epoch == 3 and progress.step == 4:
+            raise KilledError
+
+    out = tmp_path / "broken.weights.h5"
+    with pytest.raises(KilledError):
+        train(dataset, out, TINY, settings, "broken", report=kill)
+    assert not out.exists()
+    epochs = []
+    resumed = train(dataset, out, TINY, settings, "broken", report=lambda p: epochs.append(p.epoch))
+    assert {e for e in epochs if e} == {3}
+    # As if it had never been broken off: same batches, same optimiser state.
+    np.testing.assert_allclose([h["loss"] for h in resumed.history], [h["loss"] for h in whole.history], rtol=1e-3)
