@@ -85,8 +85,10 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
 
 def run(options: argparse.Namespace) -> int:
     """Run the command with parsed options; see `add_parser`."""
-    start = time.monotonic()
+    stages = _Stages()
     silent = options.json or options.quiet
+    from concurrent.futures import ThreadPoolExecutor
+
     from SpineSegLib.cli import console
     from SpineSegLib.engine.models.model_catalogue import resolve_model
     from SpineSegLib.engine.models.model_file import read_info
@@ -96,42 +98,35 @@ def run(options: argparse.Namespace) -> int:
     read_info(model)
     output = _output(options)
     _check_outputs(options, output, [path for path in (options.ct, options.reference, model) if path is not None])
-    import SimpleITK as sitk
-
-    from SpineSegLib.engine.comparison.grids import on_grid_of
-    from SpineSegLib.engine.files.reading import read_labelmap, read_volume
     from SpineSegLib.engine.files.writing import write_segmentation
 
-    if not options.debug:
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    volume = read_volume(options.ct, options.series, options.repair)
-    _check_outputs(options, output, volume.dicom_files, volume)
-    reference, notes = None, volume.notes
-    if options.reference is not None:
-        reference, resampled = on_grid_of(volume.image, read_labelmap(options.reference))
-        notes += resampled
+    # the CT is read while the network gets ready
+    with ThreadPoolExecutor(max_workers=1) as reading:
+        inputs = reading.submit(_read, options, output)
+        with console.quiet_libraries(options.debug):
+            from SpineSegLib.engine.models.network import Network
+            from SpineSegLib.engine.segmenter import Segmentation
 
-    if not silent:
-        console.note(f"{volume.name}: {' x '.join(str(n) for n in volume.image.GetSize())} voxels")
-    with console.quiet_libraries(options.debug):
-        from SpineSegLib.engine.models.network import Network
-        from SpineSegLib.engine.segmenter import Segmentation
-
-        network = Network(model, device=options.device, backend=options.backend)
+            network = Network(model, device=options.device, backend=options.backend)
+        stages.end("start")
+        volume, reference, notes = inputs.result()
+        stages.end("read")
     segmentation = Segmentation(volume, network)
     if not silent:
+        console.note(f"{volume.name}: {' x '.join(str(n) for n in volume.image.GetSize())} voxels")
         console.note(
             f"Model {network.info.name} {network.info.version}, {network.backend} on the {network.device.upper()}"
         )
-    computing = time.monotonic()
     with console.progress("Segmenting", len(segmentation), "slices", silent) as update:
         for finished in segmentation:
             update(finished.index + 1)
-    per_slice = (time.monotonic() - computing) / len(segmentation)
+    stages.end("network")
     labelmap = segmentation.labelmap(postprocess=not options.no_postprocess)
+    stages.end("postprocess")
 
-    comparison = _compare(labelmap, reference, segmentation.segments)
     write_segmentation(labelmap, segmentation.segments, output, volume)
+    stages.end("write")
+    comparison = _compare(labelmap, reference, segmentation.segments)
     if options.picture is not None:
         _draw(options.picture, volume, labelmap, reference, comparison)
     result = {
@@ -140,8 +135,9 @@ def run(options: argparse.Namespace) -> int:
         "backend": network.backend,
         "device": network.device,
         "slices": len(segmentation),
-        "seconds": round(time.monotonic() - start, 3),
-        "seconds_per_slice": round(per_slice, 4),
+        "seconds": stages.total(),
+        "stages": stages.seconds,
+        "seconds_per_slice": round(stages.seconds["network"] / len(segmentation), 4),
         "peak_memory_mb": _peak_memory(),
         "notes": [*notes, *(comparison.notes if comparison else ())],
         "compared": list(comparison.compared) if comparison else [],
@@ -154,6 +150,40 @@ def run(options: argparse.Namespace) -> int:
     else:
         _report(result, options)
     return 0
+
+
+class _Stages:
+    """Where the time went: `seconds` by stage. "read" is what reading took longer than the start of the network."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def end(self, stage: str) -> None:
+        """What was done since the last stage was this one."""
+        now = time.monotonic()
+        self.seconds[stage] = round(now - self._last, 3)
+        self._last = now
+
+    def total(self) -> float:
+        return round(time.monotonic() - self._start, 3)
+
+
+def _read(options: argparse.Namespace, output: Path) -> tuple[Volume, sitk.Image | None, tuple[str, ...]]:
+    """The CT, the reference on its grid if there is one, and notes on both; what to write suits the CT."""
+    import SimpleITK as sitk
+
+    from SpineSegLib.engine.comparison.grids import on_grid_of
+    from SpineSegLib.engine.files.reading import read_labelmap, read_volume
+
+    if not options.debug:
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    volume = read_volume(options.ct, options.series, options.repair)
+    _check_outputs(options, output, volume.dicom_files, volume)
+    if options.reference is None:
+        return volume, None, volume.notes
+    reference, resampled = on_grid_of(volume.image, read_labelmap(options.reference))
+    return volume, reference, volume.notes + resampled
 
 
 def _output(options: argparse.Namespace) -> Path:

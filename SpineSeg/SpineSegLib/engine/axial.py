@@ -7,13 +7,14 @@ axes.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.axis_weights import axis_weights, resample_plane
+from SpineSegLib.engine.axis_weights import axis_weights, narrowed, resample_plane
 from SpineSegLib.engine.models.preprocessing import AIR_HU, Preprocessing
 from SpineSegLib.engine.volume import Grid, Volume
 
@@ -30,8 +31,8 @@ class StoredPlanes(Protocol):
 
     grid: Grid
 
-    def planes(self, first: int, last: int) -> np.ndarray:
-        """Planes first to last - 1: float32 (n, y, x) in HU."""
+    def planes(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
+        """Rows and columns of planes first to last - 1: float32 (n, y, x) in HU."""
 
     def coarse(self, step: tuple[int, int, int]) -> np.ndarray:
         """Every step-th voxel in z, y and x."""
@@ -91,8 +92,8 @@ class AlignedPlanes:
         self._view = patient_view(volume.array, axes)
         self.grid = patient_grid(volume.grid, axes)
 
-    def planes(self, first: int, last: int) -> np.ndarray:
-        return np.ascontiguousarray(_hu(self._view[first:last]))
+    def planes(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
+        return np.ascontiguousarray(_hu(self._view[first:last, rows, columns]))
 
     def coarse(self, step: tuple[int, int, int]) -> np.ndarray:
         return _hu(self._view[:: step[0], :: step[1], :: step[2]])
@@ -116,9 +117,10 @@ class ObliquePlanes:
         origin = (low + high) / 2 - (count - 1) / 2 * spacing
         self.grid = Grid(tuple(count[::-1].tolist()), tuple(spacing[::-1].tolist()), tuple(origin.tolist()))
 
-    def planes(self, first: int, last: int) -> np.ndarray:
-        shape = (last - first, *self.grid.shape[1:])
-        wanted = Grid(shape, self.grid.spacing, tuple(self.grid.point(first, 0, 0).tolist()), self.grid.direction)
+    def planes(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
+        shape = (last - first, rows.stop - rows.start, columns.stop - columns.start)
+        corner = tuple(self.grid.point(first, rows.start, columns.start).tolist())
+        wanted = Grid(shape, self.grid.spacing, corner, self.grid.direction)
         # only the stored voxels around these planes are copied into memory
         stored = self._volume.grid
         corners = stored.index(wanted.outer_corners())
@@ -199,21 +201,24 @@ class AxialSlices:
             direction=stored.direction,
         )
         self.region = tuple(slice(0, n) for n in self.grid.shape) if whole else self._body()
-        self._rows = axis_weights(ny, dy, shape[0], spacing[0])[self.region[1]]
-        self._columns = axis_weights(nx, dx, shape[1], spacing[1])[self.region[2]]
+        self._in_plane = axis_weights(ny, dy, shape[0], spacing[0]), axis_weights(nx, dx, shape[1], spacing[1])
         self._channels = [axis_weights(nz, dz, count, dz * group, mm) for mm in preprocessing.context]
-        self._ready: dict[int, np.ndarray] = {}  # stored slice -> its plane in working pixels
-        self._wanted = np.ones(nz, dtype=bool)  # the stored slices that are ever needed
+        self._narrow(self.region)
 
-    def only(self, first: int, last: int) -> None:
-        """Nothing but slices first to last - 1 of the working grid will be asked for: narrows `region`."""
-        rows, columns = self.region[1:]
-        start = min(max(self.region[0].start, first), last)
-        along = slice(start, max(start, min(self.region[0].stop, last)))
-        self.region = (along, rows, columns)
-        self._wanted[:] = False
+    def part(self, along: slice, rows: slice, columns: slice) -> AxialSlices:
+        """The same slices where only a part of `region` will be asked for, which is `region` there."""
+        part = copy.copy(self)
+        part._narrow((along, rows, columns))
+        return part
+
+    def _narrow(self, region: tuple[slice, slice, slice]) -> None:
+        self.region = region
+        self._rows, self._stored_rows = narrowed(self._in_plane[0], region[1])
+        self._columns, self._stored_columns = narrowed(self._in_plane[1], region[2])
+        self._ready: dict[int, np.ndarray] = {}  # stored slice -> its plane in working pixels
+        self._wanted = np.zeros(self._source.grid.shape[0], dtype=bool)  # the stored slices that are ever needed
         for weights in self._channels:
-            self._wanted[weights[along].indices] = True
+            self._wanted[weights[region[0]].indices] = True
 
     def position(self, index: int) -> float:
         """Place of a slice along the patient's axis in mm (LPS z of its centre)."""
@@ -247,7 +252,8 @@ class AxialSlices:
         while missing:
             first = missing[0]
             last = first + 1 + int(np.flatnonzero(self._wanted[first : first + READ_AHEAD])[-1])
-            for z, plane in enumerate(self._source.planes(first, last), start=first):
+            planes = self._source.planes(first, last, self._stored_rows, self._stored_columns)
+            for z, plane in enumerate(planes, start=first):
                 if self._wanted[z] and z not in self._ready:
                     self._ready[z] = resample_plane(plane, self._rows, self._columns)
             missing = [z for z in missing if z >= last]

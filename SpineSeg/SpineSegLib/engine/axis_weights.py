@@ -68,6 +68,14 @@ def axis_weights(
     return linear_weights(count, positions)
 
 
+def narrowed(weights: sparse.csr_matrix, rows: slice) -> tuple[sparse.csr_matrix, slice]:
+    """Some rows of weights as weights of nothing but the samples they use, and which samples these are."""
+    picked = weights[rows]
+    samples = slice(int(picked.indices.min()), int(picked.indices.max()) + 1)
+    shape = (picked.shape[0], samples.stop - samples.start)
+    return sparse.csr_matrix((picked.data, picked.indices - samples.start, picked.indptr), shape), samples
+
+
 def resample_plane(plane: np.ndarray, rows: sparse.csr_matrix, columns: sparse.csr_matrix) -> np.ndarray:
     """Apply weights to the rows (y) and columns (x) of a float32 plane (y, x)."""
     across = np.ascontiguousarray((rows @ plane).T)

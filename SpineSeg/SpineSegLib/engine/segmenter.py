@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,8 +12,9 @@ import SimpleITK as sitk
 from SpineSegLib.engine.axial import AxialSlices
 from SpineSegLib.engine.errors import ModelError
 from SpineSegLib.engine.postprocessing import Tidying, tidy
+from SpineSegLib.engine.search import Search
 from SpineSegLib.engine.segments import segments_for
-from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Box, Decision, way_back
+from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Box, Decision, foreground_box, sparse_zeros, way_back
 from SpineSegLib.engine.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Segmentation:
     def __init__(
         self, volume: Volume, network: Predictor, whole: bool = False, region: tuple[float, float] | None = None
     ) -> None:
-        """`whole`: look at the whole field of view and not only at the region around the body.
+        """`whole`: look at the whole field of view in each slice and not only where there can be spine, see `search`.
 
         `region`: lowest and highest position in mm (LPS z) to segment, None for all; both the same for the one axial
         slice that is nearest. Only the slices that the voxels in it come from are computed.
@@ -79,15 +79,19 @@ class Segmentation:
         self.network = network
         self._partial = region is not None
         self._threshold = network.info.preprocessing.threshold
+        self._whole = whole
         self._slices = AxialSlices(volume, network.info.preprocessing, whole)
         decision = Decision(self._threshold, tuple(segment.label for segment in self.segments))
         self._back = way_back(self.grid, volume.grid, decision, region)
         self._needed = self._back.needed
-        self._slices.only(self._needed.start, self._needed.stop)
+        along, rows, columns = self._slices.region
+        first = min(max(along.start, self._needed.start), self._needed.stop)
+        last = max(first, min(along.stop, self._needed.stop))
+        self._slices = self._slices.part(slice(first, last), rows, columns)
         self._done = self._needed.start
         self._written = self._back.start
         # what is never written stays unused memory: the background of a large field of view costs nothing
-        self._probabilities = np.zeros((len(network.info.labels), *self.grid.shape), dtype=np.uint8)
+        self._probabilities = sparse_zeros((len(network.info.labels), *self.grid.shape))
 
     @property
     def grid(self) -> Grid:
@@ -105,23 +109,15 @@ class Segmentation:
 
     def __iter__(self) -> Iterator[FinishedSlice]:
         self._done, self._written = self._needed.start, self._back.start
-        along, rows, columns = self._slices.region
-        size = self.network.batch_size(rows.stop - rows.start, columns.stop - columns.start)
-        bounds = [(first, min(first + size, along.stop)) for first in range(along.start, along.stop, size)]
+        along = self._slices.region[0]
         yield from self._empty(self._needed.start, along.start)
-        # the next batch is prepared while the network works on this one
-        with ThreadPoolExecutor(max_workers=1) as preparing:
-            coming = [preparing.submit(self._slices.batch, *part) for part in bounds[:1]]
-            for n, (first, last) in enumerate(bounds):
-                batch = coming.pop().result()
-                coming += [preparing.submit(self._slices.batch, *part) for part in bounds[n + 1 : n + 2]]
-                predicted = self.network.predict(batch)
-                quantised = np.round(predicted * 255).astype(np.uint8)
-                self._probabilities[:, first:last, rows, columns] = quantised.swapaxes(0, 1)
-                for index in range(first, last):
-                    plane = np.zeros((len(self._probabilities), *self.grid.shape[1:]), dtype=np.float32)
-                    plane[:, rows, columns] = predicted[index - first]
-                    yield self._finished(index, plane)
+        search = Search(self._slices, self.network)
+        for seen in search.everywhere() if self._whole else search.spine():
+            plane = np.zeros((len(self._probabilities), *self.grid.shape[1:]), dtype=np.float32)
+            for window, probabilities in seen.parts:
+                plane[:, *window] = probabilities
+                self._probabilities[:, seen.index, *window] = np.round(probabilities * 255)
+            yield self._finished(seen.index, plane)
         yield from self._empty(along.stop, self._needed.stop)
 
     def write_decided(self, labels: np.ndarray) -> Box | None:
@@ -136,7 +132,9 @@ class Segmentation:
         first, self._written = self._written, limit
         return self._back.fill(labels, self._probabilities, first, limit)
 
-    def write_labels(self, labels: np.ndarray, postprocess: bool = True) -> Box | None:
+    def write_labels(
+        self, labels: np.ndarray, postprocess: bool = True, check: Callable[[], None] = lambda: None
+    ) -> Box | None:
         """Write the segmentation, once all slices are done, into all voxels of the region and none outside it.
 
         `labels`: uint8 (k, j, i) on the CT's own grid, gets label values as in `segments`. Gives the box that holds the
@@ -145,11 +143,13 @@ class Segmentation:
         `postprocess`: tidy up first, see `postprocessing`. What a region cuts off can't be judged by its size there, so
         its end slices are thought to go on unchanged for `CONTINUED` mm: of a single slice, spots of less than about
         10 mm² go, and those of less than about 100 mm² that are far from the rest; the spinal canal is no hole.
+        `check` is called now and then while tidying, and may raise: nothing is written then.
         """
         if self._done < self._needed.stop:
             raise RuntimeError("not all slices are segmented yet")
+        probabilities = self._tidied(check) if postprocess else self._probabilities
         self._back.clear(labels)
-        return self._fill(labels, postprocess)
+        return self._fill(labels, probabilities)
 
     def labelmap(self, postprocess: bool = True) -> sitk.Image:
         """What `write_labels` gives as an image (uint8), `NOT_COMPUTED` outside the region.
@@ -158,33 +158,36 @@ class Segmentation:
         """
         if self._done < self._needed.stop:
             raise RuntimeError("not all slices are segmented yet")
+        probabilities = self._tidied() if postprocess else self._probabilities
         # as with the probabilities, background that is never written stays unused memory
-        labels = np.zeros(self.volume.grid.shape, dtype=np.uint8)
+        labels = sparse_zeros(self.volume.grid.shape)
         if self._partial:
             labels += NOT_COMPUTED
             self._back.clear(labels)
-        self._fill(labels, postprocess)
+        self._fill(labels, probabilities)
         return self.volume.grid.image(labels)
 
-    def _fill(self, labels: np.ndarray, postprocess: bool) -> Box | None:
+    def _fill(self, labels: np.ndarray, probabilities: np.ndarray) -> Box | None:
         """Write all labels of the region into `labels` (k, j, i), which holds background there."""
-        probabilities = self._tidied() if postprocess else self._probabilities
         return self._back.fill(labels, probabilities, self._back.start, self._back.limit(self._needed.stop))
 
-    def _tidied(self) -> np.ndarray:
+    def _tidied(self, check: Callable[[], None] = lambda: None) -> np.ndarray:
         """A tidy copy of the probabilities."""
-        inner = (slice(None), self._needed, *self._slices.region[1:])
-        result = np.zeros(self._probabilities.shape, dtype=np.uint8)
+        result = sparse_zeros(self._probabilities.shape)
+        anything = foreground_box(self._probabilities, 1 / 255, margin=0)
+        if anything is None:
+            return result
+        inner = (slice(None), self._needed, *anything[1:])
         result[inner] = self._probabilities[inner]
         more = round(CONTINUED / self.grid.spacing[0])
         below = more if self._needed.start > 0 else 0
         above = more if self._needed.stop < self.grid.shape[0] else 0
         if below or above:
             continued = np.pad(result[inner], ((0, 0), (below, above), (0, 0), (0, 0)), mode="edge")
-            tidy(continued, self.grid.spacing, self._threshold, IN_REGION)
+            tidy(continued, self.grid.spacing, self._threshold, IN_REGION, check)
             result[inner] = continued[:, below : below + len(self)]
         else:
-            tidy(result[inner], self.grid.spacing, self._threshold)
+            tidy(result[inner], self.grid.spacing, self._threshold, check=check)
         return result
 
     def _empty(self, first: int, last: int) -> Iterator[FinishedSlice]:

@@ -6,6 +6,8 @@ last voxel whether all is decided at once, slice by slice while the network stil
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +16,7 @@ import numpy as np
 from scipy import ndimage, sparse
 
 from SpineSegLib.engine.axial import aligned_axes, patient_grid, patient_view
-from SpineSegLib.engine.axis_weights import axis_weights, resample_plane
+from SpineSegLib.engine.axis_weights import axis_weights, narrowed, resample_plane
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.volume import Grid
 
@@ -23,6 +25,15 @@ SLAB = 8  # working slices done at once where the CT is oblique
 WITHIN = 1e-3  # mm by which a voxel may miss a region: positions come through other programs' rounding
 
 Box = tuple[slice, slice, slice]  # of an array
+
+
+def sparse_zeros(shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros (uint8) that take memory only where something is written.
+
+    So would `np.zeros` if it didn't ask Linux for pages of 2 MB, of which a few rows of a slice touch all.
+    """
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    return np.frombuffer(mmap.mmap(-1, math.prod(shape), **private), dtype=np.uint8).reshape(shape)
 
 
 def foreground(probabilities: np.ndarray, threshold: float) -> np.ndarray:
@@ -286,10 +297,7 @@ def _part(weights: sparse.csr_matrix, window: slice) -> tuple[sparse.csr_matrix,
     """
     first, last = weights.indices[weights.indptr[:-1]], weights.indices[weights.indptr[1:] - 1]
     rows = slice(int(np.searchsorted(last, window.start)), int(np.searchsorted(first, window.stop)))
-    samples = slice(int(first[rows.start]), int(last[rows.stop - 1]) + 1)
-    picked = weights[rows]
-    shape = (picked.shape[0], samples.stop - samples.start)
-    return sparse.csr_matrix((picked.data, picked.indices - samples.start, picked.indptr), shape), samples, rows
+    return *narrowed(weights, rows), rows
 
 
 def around(boxes: Sequence[Box]) -> Box | None:

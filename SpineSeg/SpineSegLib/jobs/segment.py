@@ -41,7 +41,7 @@ def run(parameters: dict[str, Any], report: Report, check: Check) -> dict[str, A
         boxes += [box] if box else []
         uncertainties.append((finished.position, round(uncertain_area(finished.probabilities, pixel_area), 2)))
         report("progress", done=n, of=len(segmentation), seconds_left=clock.seconds_left(), box=_numbers(box))
-    box = segmentation.write_labels(mask, parameters.get("postprocess", True))
+    box = segmentation.write_labels(mask, parameters.get("postprocess", True), check)
     boxes += [box] if box else []
     return {
         "box": _numbers(around(boxes)),

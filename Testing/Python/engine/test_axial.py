@@ -158,6 +158,23 @@ def test_batches_are_the_same_however_they_are_cut():
     np.testing.assert_array_equal(np.concatenate(cut), whole)
 
 
+@pytest.mark.parametrize("degrees", [None, (12.0, -7.0, 20.0)])
+@pytest.mark.parametrize(("spacing", "size"), [(1.0, (50, 44, 36)), (2.1, (60, 50, 70))])
+def test_a_part_is_a_part_of_the_whole(degrees, spacing, size):
+    image = smooth_ct(size=size, spacing=(1.5, 1.5, 0.6))
+    preprocessing = Preprocessing(spacing=spacing, context=(-4.0, 0.0, 4.0), window=WIDE)
+    slices, whole = everything(rotated(image, degrees) if degrees else image, preprocessing)
+    box = tuple(slice(n // 2 - 4, n // 2 + 3) for n in slices.grid.shape)
+    part = slices.part(*box)
+    assert part.region == box
+    assert slices.region == tuple(slice(0, n) for n in slices.grid.shape)
+    middle = slices.grid.shape[0] // 2
+    found = hu(part, middle - 4, middle, preprocessing), hu(part, middle, middle + 3, preprocessing)
+    expected = whole[:, :, box[1], box[2]][box[0]]
+    np.testing.assert_allclose(np.concatenate(found), expected, atol=0.01)
+    assert expected.std() > 20
+
+
 def test_region_holds_the_body_and_not_the_table():
     image = smooth_ct(size=(120, 110, 10), spacing=(3.0, 3.0, 3.0))
     array = sitk.GetArrayFromImage(image)

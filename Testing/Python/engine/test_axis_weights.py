@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from SpineSegLib.engine.axis_weights import average_weights, axis_weights, linear_weights, resample_plane
+from SpineSegLib.engine.axis_weights import average_weights, axis_weights, linear_weights, narrowed, resample_plane
 
 
 def test_linear_weights_are_numpys_interpolation():
@@ -46,3 +46,12 @@ def test_same_spacing_changes_nothing():
 
 def test_single_sample():
     assert axis_weights(1, 5.0, 3, 1.0, offset=2.0).toarray().tolist() == [[1.0], [1.0], [1.0]]
+
+
+@pytest.mark.parametrize("target_spacing", [0.4, 1.0, 2.3])
+def test_narrowed_weights_use_nothing_else(target_spacing):
+    values = np.random.default_rng(3).normal(size=40)
+    weights = axis_weights(40, 1.0, round(40 / target_spacing), target_spacing)
+    part, samples = narrowed(weights, slice(5, 9))
+    np.testing.assert_allclose(part @ values[samples], (weights @ values)[5:9], atol=1e-6)
+    assert samples.stop - samples.start <= 4 * target_spacing + 2

@@ -124,3 +124,47 @@ def test_narrow_discs_and_ends_stay(disc):
     before = probabilities >= 128
     tidy(probabilities, (1.0, 1.0, 1.0), 0.5)
     np.testing.assert_array_equal(probabilities >= 128, before)
+
+
+@pytest.mark.parametrize(("gap", "stays"), [(14, True), (15, True), (16, False)])
+@pytest.mark.parametrize("axis", range(3))
+def test_near_is_the_distance_between_voxels(axis, gap, stays):
+    """7 x 7 x 7 mm beside a spine, `gap` mm from its last voxel to the fragment's first one."""
+    shape = [20, 20, 20]
+    shape[axis] = 60
+    masks = np.zeros((2, *shape), dtype=bool)
+    for mask, start, length in zip(masks, (2, 21 + gap), (20, 7), strict=True):
+        middle = [slice(6, 13)] * 3
+        middle[axis] = slice(start, start + length)
+        mask[tuple(middle)] = True
+    spine, fragment = masks
+    np.testing.assert_array_equal(tidied(spine | fragment)[0], spine | fragment if stays else spine)
+
+
+def test_distances_are_in_mm():
+    """The fragment is 6 voxels away: 12 mm where slices are 2 mm apart, 18 mm where they are 3 mm apart."""
+    both = np.zeros((30, 20, 20), dtype=bool)
+    both[2:14, 4:16, 4:16] = True
+    spine = both.copy()
+    both[19:26, 6:13, 6:13] = True
+    np.testing.assert_array_equal(tidied(both, spacing=(2.0, 1.0, 1.0))[0], both)
+    np.testing.assert_array_equal(tidied(both, spacing=(3.0, 1.0, 1.0))[0], spine)
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", range(1, 6))
+def test_tidying_can_be_stopped(after):
+    """Asked at least as often as there are steps; what it raises comes through."""
+    left = [after]
+
+    def check():
+        left[0] -= 1
+        if left[0] == 0:
+            raise StopError
+
+    masks = np.stack([ball(SHAPE, (42, 40, 40), 15), ball(SHAPE, (12, 40, 40), 12)]).astype(np.uint8) * 230
+    with pytest.raises(StopError):
+        tidy(masks, (1.0, 1.0, 1.0), 0.5, check=check)

@@ -150,6 +150,25 @@ def test_postprocessing_removes_an_island_and_fills_a_hole():
     np.testing.assert_array_equal(raw, sitk.GetArrayFromImage(segmentation.labelmap(postprocess=False)))
 
 
+def test_stopped_while_tidying_nothing_is_written():
+    class StopError(Exception):
+        """Somebody doesn't want to wait."""
+
+    def stop():
+        raise StopError
+
+    image = smooth_ct()
+    segmentation = Segmentation(Volume(image, "test"), SoftThreshold())
+    for _ in segmentation:
+        pass
+    labels = np.full(image.GetSize()[::-1], 77, np.uint8)
+    with pytest.raises(StopError):
+        segmentation.write_labels(labels, check=stop)
+    assert (labels == 77).all()
+    segmentation.write_labels(labels)
+    np.testing.assert_array_equal(labels, sitk.GetArrayFromImage(segmentation.labelmap()))
+
+
 def test_unknown_label():
     network = SoftThreshold(Info(labels=("unicorn",)))
     with pytest.raises(ModelError, match="unicorn"):

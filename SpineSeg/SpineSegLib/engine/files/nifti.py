@@ -1,4 +1,7 @@
-"""Finds damage in NIfTI files that ITK's reader passes over without a word: it fills up what is missing."""
+"""Finds damage in NIfTI files that ITK's reader passes over without a word: it fills up what is missing.
+
+With a compressed file that takes reading all of it, so its voxels are kept: decompressing is most of the work.
+"""
 
 from __future__ import annotations
 
@@ -8,42 +11,57 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
+
 from SpineSegLib.engine.errors import InputError
 
 _HEADER_BYTES = 348
 _CHUNK = 2**20
+_TYPES = {(2, 8): "u1", (4, 16): "i2", (8, 32): "i4", (16, 32): "f4", (64, 64): "f8", (256, 8): "i1", (512, 16): "u2"}
+_MOST = 1032  # bytes that a byte of a gzip file can stand for
 
 
-def check_nifti(path: Path) -> None:
-    """Raise InputError if a .nii or .nii.gz file is damaged, truncated, or doesn't say where the patient lies.
+def checked_voxels(path: Path) -> np.ndarray | None:
+    """Of a compressed file the voxels (z, y, x) as stored; None of others and where values are scaled or no scalars.
 
-    The whole file is read once, compressed ones with their checksum. Offsets are those of the NIfTI-1 header
-    (nifti1.h, R. Cox et al. 2004).
+    Raises InputError if a .nii or .nii.gz file is damaged, truncated, or doesn't say where the patient lies. Compressed
+    files are read to their checksum. Offsets are those of the NIfTI-1 header (nifti1.h, R. Cox et al. 2004).
     """
+    compressed = path.name.lower().endswith(".gz")
     damaged = InputError(f"{path} is damaged, truncated or not what its ending says; copy or export it again.")
     try:
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        with gzip.open(path) if compressed else path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
             order = next((order for order in "<>" if header[:4] == struct.pack(f"{order}i", _HEADER_BYTES)), None)
             if order is None or len(header) < _HEADER_BYTES:
                 raise damaged
             dimensions, *sizes = struct.unpack_from(f"{order}8h", header, 40)
-            (bits,) = struct.unpack_from(f"{order}h", header, 72)
+            kind = struct.unpack_from(f"{order}2h", header, 70)  # and bits a voxel
             spacing = struct.unpack_from(f"{order}3f", header, 80)
-            (start,) = struct.unpack_from(f"{order}f", header, 108)
+            start, slope, intercept = struct.unpack_from(f"{order}3f", header, 108)
             qform, sform = struct.unpack_from(f"{order}2h", header, 252)
             if not 1 <= dimensions <= 7 or min(sizes[:dimensions]) < 1 or not start >= _HEADER_BYTES:
                 raise damaged
+            expected = start + math.prod(sizes[:dimensions]) * kind[1] / 8
+            if expected > path.stat().st_size * (_MOST if compressed else 1):
+                raise damaged
+            plain = dimensions == 3 and kind in _TYPES and slope in (0, 1) and intercept == 0
+            keep = np.empty(int(expected) if compressed and plain else 0, dtype=np.uint8)
             length = len(header)
-            while chunk := file.read(_CHUNK):
+            while compressed and (chunk := file.read(_CHUNK)):
+                keep[length : length + len(chunk)] = np.frombuffer(chunk, np.uint8)[: max(0, len(keep) - length)]
                 length += len(chunk)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         raise damaged from None
     except OSError as error:
         raise InputError(f"{path} can't be opened ({error.strerror}); check its permissions.") from None
-    if length < start + math.prod(sizes[:dimensions]) * bits / 8:
+    if compressed and length < expected:
         raise damaged
     if dimensions >= 3 and not all(0 < abs(value) < math.inf for value in spacing):
         raise InputError(f"{path} gives a voxel size of zero or none at all; export it again.")
     if qform == sform == 0:
         raise InputError(f"{path} does not say how the patient lies in it (qform and sform are 0); export it again.")
+    if not len(keep):
+        return None
+    voxels = keep[int(start) :].view(np.dtype(_TYPES[kind]).newbyteorder(order)).reshape(sizes[2::-1])
+    return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)

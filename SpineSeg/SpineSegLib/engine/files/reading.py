@@ -11,9 +11,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.files.nifti import check_nifti
+from SpineSegLib.engine.files.nifti import checked_voxels
 from SpineSegLib.engine.models.preprocessing import AIR_HU
-from SpineSegLib.engine.volume import Repair, Volume
+from SpineSegLib.engine.volume import Grid, Repair, Volume
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Pixel sizes outside are units gone wrong (metres, micrometres) rather than a patient.
@@ -164,8 +164,7 @@ def _dicom_volume(series) -> Volume:
 
 def _read_image(path: Path, layers: bool = False) -> sitk.Image:
     """A 3-D scalar image (with `layers` also a vector image) with a usable geometry."""
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        check_nifti(path)
+    voxels = checked_voxels(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -176,6 +175,9 @@ def _read_image(path: Path, layers: bool = False) -> sitk.Image:
     if reader.GetPixelID() == sitk.sitkFloat64:
         # Enough for HU and labels, and half the memory.
         reader.SetOutputPixelType(sitk.sitkFloat32)
+    if voxels is not None:
+        place = Grid(voxels.shape, reader.GetSpacing()[::-1], reader.GetOrigin(), reader.GetDirection())
+        return place.image(voxels.astype(np.float32) if voxels.dtype == np.float64 else voxels)
     try:
         image = reader.Execute()
     except RuntimeError as error:

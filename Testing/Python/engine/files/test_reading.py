@@ -170,6 +170,36 @@ def test_nifti_header(tmp_path, offset, layout, numbers, reason):
     assert_sentence(error)
 
 
+@pytest.mark.parametrize("kind", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
+def test_compressed_nifti_is_read_as_the_plain_one(tmp_path, kind):
+    """ITK reads the plain file, `checked_voxels` the compressed one."""
+    labels = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 100, (4, 5, 6)).astype(kind))
+    labels.CopyInformation(sample_ct(size=(6, 5, 4)))
+    for name in ("mask.nii", "mask.nii.gz"):
+        sitk.WriteImage(labels, str(tmp_path / name))
+    plain, compressed = (read_labelmap(tmp_path / name) for name in ("mask.nii", "mask.nii.gz"))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(compressed), sitk.GetArrayFromImage(labels))
+    for of in ("GetPixelID", "GetSize", "GetSpacing", "GetOrigin", "GetDirection"):
+        assert getattr(plain, of)() == getattr(compressed, of)()
+
+
+@pytest.mark.parametrize(
+    ("order", "slope", "intercept"),
+    [("<", 0, 0), ("<", 1, 0), ("<", 0, 5), ("<", 2, 0), ("<", 1, -24), (">", 0, 0), (">", 1, 0)],
+)
+def test_compressed_nifti_scaled_or_in_the_other_byte_order(tmp_path, order, slope, intercept):
+    path = nifti(tmp_path, 112, "<2f", slope, intercept)
+    data = bytearray(path.read_bytes())
+    if order == ">":
+        for offset, layout in ((0, "i"), (40, "8h"), (68, "4h"), (76, "8f"), (108, "3f"), (252, "2h"), (256, "18f")):
+            struct.pack_into(f">{layout}", data, offset, *struct.unpack_from(f"<{layout}", data, offset))
+        data[352:] = np.frombuffer(bytes(data[352:]), "<i2").astype(">i2").tobytes()
+    (tmp_path / "ct.nii.gz").write_bytes(gzip.compress(bytes(data)))
+    expected = sitk.GetArrayFromImage(sample_ct()).astype(float) * (slope or 1) + intercept
+    found = sitk.GetArrayFromImage(read_volume(tmp_path / "ct.nii.gz").image)
+    np.testing.assert_allclose(found, np.maximum(expected, -1024))
+
+
 def test_axes_not_at_right_angles(tmp_path):
     path = tmp_path / "ct.nii"
     sitk.WriteImage(sample_ct(), str(path))

@@ -56,6 +56,17 @@ def from_dicom(folder, direction=AXIAL, **attributes) -> Volume:
     return read_volume(folder)
 
 
+def test_the_image_given_stays_as_it_is(tmp_path):
+    """Its meta data comes from somewhere else and may name a patient: it is kept, and kept out of the file."""
+    labelmap = labels_on(sample_ct())
+    labelmap.SetMetaData("0010|0010", "somebody")
+    write_segmentation(labelmap, BOTH, tmp_path / "x.seg.nrrd", Volume(sample_ct(), "CT"))
+    assert labelmap.GetMetaDataKeys() == ("0010|0010",)
+    assert labelmap.GetMetaData("0010|0010") == "somebody"
+    assert b"somebody" not in (tmp_path / "x.seg.nrrd").read_bytes()
+    assert sitk.ReadImage(str(tmp_path / "x.seg.nrrd")).GetMetaData("Segment1_Name") == SACRUM.name
+
+
 @pytest.mark.parametrize("ending", SEGMENTATION_ENDINGS)
 @pytest.mark.parametrize(
     "direction", [AXIAL, SAGITTAL, CORONAL_FLIPPED, oblique()], ids=["axial", "sagittal", "coronal flipped", "oblique"]

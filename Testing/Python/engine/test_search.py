@@ -1,0 +1,147 @@
+"""Looking only where there can be spine must find what looking everywhere finds, with a network that thresholds."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from geometry import Info, SoftThreshold
+from SpineSegLib.engine.axial import AxialSlices
+from SpineSegLib.engine.models.preprocessing import Preprocessing
+from SpineSegLib.engine.search import Search
+
+SHAPE = (64, 240, 300)  # z, y, x in voxels of 1 mm; with a look every 20 mm these are slices 0, 20, 40, 60 and 63
+Z, Y, X = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
+
+
+def tube(y, x, radius=15.0):
+    """A disc in every slice; its middle may depend on z."""
+    return (Y - y) ** 2 + (X - x) ** 2 < radius**2
+
+
+SCENES = {
+    "upright": tube(120, 150),
+    "leaning by 45 degrees": tube(120, 110 + Z),
+    "leaning by 60 degrees": tube(60 + 1.7 * Z, 150),
+    "an S": tube(150 - 0.02 * (Z - 32) ** 2, 150 + 25 * np.sin(Z / 10)),
+    "at the corner of the field of view": tube(5, 295),
+    "two, far apart": tube(60, 60) | tube(180, 240),
+    "one that folds over": tube(120, 110 + 1.2 * Z) | tube(120, 260 - 1.2 * Z),
+    "ends between looks": tube(120, 150) & (Z < 33),
+    "starts between looks": tube(120, 150) & (Z > 51),
+    "in two pieces": tube(120, 100) & (Z < 17) | tube(90, 200) & (Z > 45),
+    "a small part between looks": tube(200, 40, 8) & (Z > 24) & (Z < 38),
+    "a last slice": tube(120, 150) & (Z == 63),
+    "a process that reaches out between looks": (
+        tube(120, 150) | (abs(Z - 30) < 4) & (abs(Y - 120) < 5) & (abs(X - 200) < 50)
+    ),
+    "a thin tip near the rest": tube(120, 150) | tube(120, 177, 2.5),
+}  # fmt: skip
+
+
+def search(inside, network=None):
+    """A search over slices where `inside` (z, y, x) is dense, and its network, which counts what it looks at."""
+    image = sitk.GetImageFromArray(np.where(np.broadcast_to(inside, SHAPE), 800, 0).astype(np.int16))
+    network = network or SoftThreshold(Info(Preprocessing(spacing=None, context=(0.0,))))
+    return Search(AxialSlices(image, network.info.preprocessing, whole=True), network), network
+
+
+def filled(seen):
+    """Labels (z, y, x), and where windows were."""
+    labels, looked_at = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
+    for one in seen:
+        for window, probabilities in one.parts:
+            labels[(one.index, *window)] = probabilities[0] >= 0.5
+            looked_at[(one.index, *window)] = True
+    return labels, looked_at
+
+
+def pixels(network):
+    return sum(n * y * x for n, _, y, x in network.batches)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_nothing_is_lost_and_little_is_looked_at(scene):
+    inside = np.broadcast_to(SCENES[scene], SHAPE)
+    searching, network = search(inside)
+    labels, looked_at = filled(searching.spine())
+    np.testing.assert_array_equal(labels, inside)
+    assert looked_at.mean() < 0.6
+    assert pixels(network) < 0.6 * inside.size
+    assert len({shape[2:] for shape in network.batches}) <= 4
+
+
+def test_everywhere_is_everywhere():
+    searching, network = search(SCENES["an S"])
+    labels, looked_at = filled(searching.everywhere())
+    np.testing.assert_array_equal(labels, SCENES["an S"])
+    assert looked_at.all()
+    assert pixels(network) == looked_at.size
+
+
+def test_a_speck_far_away_is_not_followed():
+    spine, speck = tube(120, 150), np.broadcast_to(tube(40, 40, 3), SHAPE)  # 25 mm²
+    labels, _ = filled(search(spine | speck)[0].spine())
+    np.testing.assert_array_equal(labels, np.broadcast_to(spine, SHAPE))
+    # alone it may be the tip of the coccyx
+    labels, _ = filled(search(speck)[0].spine())
+    np.testing.assert_array_equal(labels, speck)
+
+
+def test_slices_of_looks_show_no_more_than_their_neighbours():
+    """Else a slice would seem more doubtful only because more of it was looked at."""
+    _, looked_at = filled(search(tube(120, 150))[0].spine())
+    area = looked_at.sum(axis=(1, 2))
+    assert area.max() < 4 * area.min()
+
+
+def test_slices_without_spine_are_empty():
+    searching, network = search(np.zeros(SHAPE, bool))
+    assert [(seen.index, seen.parts) for seen in searching.spine()] == [(index, []) for index in range(64)]
+    # looks at slices 0, 20, 40, 60, 63 and in the middle between them
+    assert sum(shape[0] for shape in network.batches) == 9
+
+
+def test_slices_come_in_order_from_any_part():
+    searching, _ = search(SCENES["an S"])
+    slices = searching._slices.part(slice(7, 58), slice(10, 230), slice(20, 290))
+    seen = list(Search(slices, searching._network).spine())
+    assert [one.index for one in seen] == list(range(7, 58))
+    labels, _ = filled(seen)
+    expected = np.array(np.broadcast_to(SCENES["an S"], SHAPE))
+    expected[:7] = expected[58:] = False
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_no_slices():
+    searching, network = search(SCENES["an S"])
+    nothing = Search(searching._slices.part(slice(9, 9), *searching._slices.region[1:]), network)
+    assert list(nothing.spine()) == list(nothing.everywhere()) == []
+
+
+def test_the_first_slice_needs_one_look():
+    searching, network = search(SCENES["an S"])
+    seen = searching.spine()
+    assert next(seen).index == 0
+    assert network.batches == [(1, 1, *SHAPE[1:])]
+    seen.close()
+
+
+def test_leaving_early_leaves_nothing_running():
+    before = threading.active_count()
+    for kind in ("spine", "everywhere"):
+        seen = getattr(search(SCENES["an S"])[0], kind)()
+        for _ in range(5):
+            next(seen)
+        seen.close()
+    assert threading.active_count() == before
+
+
+def test_batches_are_even():
+    """Each size of batch is prepared anew by some backends."""
+    searching, network = search(tube(120, 150))
+    list(searching.spine())
+    between = [shape[0] for shape in network.batches if shape[2:] != SHAPE[1:]]
+    assert sorted(between[:7]) == [2, 2, 3, 3, 3, 3, 3]  # 19 slices, three at most
