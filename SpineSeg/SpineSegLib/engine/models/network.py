@@ -1,7 +1,8 @@
 """A trained network, ready to run: loads a model file on the backend that is fastest here and predicts slices.
 
-Importing this module imports neither Keras nor a backend; creating a `Network` does. Each backend gets the U-Net
-in the layout it computes fastest: channels first for OpenVINO and torch, channels last for TensorFlow.
+Importing this module imports neither Keras nor a backend; creating a `Network` does, though no Keras where OpenVINO's
+graph is kept from the last time (see `graph_cache`). Each backend gets the U-Net in the layout it computes fastest:
+channels first for OpenVINO and torch, channels last for TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from SpineSegLib.engine.errors import ComputeError
 from SpineSegLib.engine.models.backends import activate, choose_backend, nvidia_gpu
+from SpineSegLib.engine.models.graph_cache import network_graph
 from SpineSegLib.engine.models.model_file import build_from_file, read_info
 
 if TYPE_CHECKING:
@@ -108,19 +110,13 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def _openvino(path: Path, device: str, exact: bool) -> tuple[Runner, str]:
-    """Keras' OpenVINO backend gives the graph; it is compiled here so that its shapes and precision can be set.
+    """The graph is compiled here so that its shapes and precision can be set.
 
     Static shapes are a little faster than dynamic ones. Compiling takes 0.1 to 0.3 s, so compiled shapes are kept.
     """
-    import keras
     import openvino
 
-    model, info = build_from_file(path, "channels_first")
-    slices = openvino.opset13.parameter(
-        openvino.PartialShape([-1, info.architecture.inputs, -1, -1]), openvino.Type.f32
-    )
-    result = model(keras.ops.convert_to_tensor(slices.output(0)), training=False)
-    graph = openvino.Model([result.output], [slices])
+    graph = network_graph(path)
     core = openvino.Core()
     settings = {"PERFORMANCE_HINT": "LATENCY"}
     if exact:
@@ -128,13 +124,15 @@ def _openvino(path: Path, device: str, exact: bool) -> tuple[Runner, str]:
     compiled: dict[tuple[int, ...], openvino.InferRequest] = {}
 
     def run(x: np.ndarray) -> np.ndarray:
-        if x.shape not in compiled:
+        request = compiled.pop(x.shape, None)
+        if request is None:
             if len(compiled) == 3:
-                compiled.pop(next(iter(compiled)))
+                compiled.pop(next(iter(compiled)))  # the one not used for longest
             fixed = graph.clone()
             fixed.reshape(list(x.shape))
-            compiled[x.shape] = core.compile_model(fixed, device.upper(), settings).create_infer_request()
-        return compiled[x.shape].infer([x], share_inputs=True, share_outputs=True)[0]
+            request = core.compile_model(fixed, device.upper(), settings).create_infer_request()
+        compiled[x.shape] = request
+        return request.infer([x], share_inputs=True, share_outputs=True)[0]
 
     return run, device
 
