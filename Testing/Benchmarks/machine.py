@@ -10,7 +10,7 @@ from pathlib import Path
 from SpineSegLib import __version__
 from SpineSegLib.engine.models.backends import intel_gpu, nvidia_gpu
 
-LIBRARIES = ("keras", "openvino", "tensorflow", "torch", "numpy", "SimpleITK")
+LIBRARIES = ("keras", "openvino", "tensorflow", "torch", "onnxruntime", "numpy", "SimpleITK")
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16")  # as Linux names them; the last is ARM's
 
 

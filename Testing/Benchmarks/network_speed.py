@@ -1,7 +1,7 @@
 """Seconds a slice of the network alone, by engine.
 
-A Keras backend is fixed per process, so each engine runs in a worker process (this module as a program), which loads
-the network, warms up, and then does one round for each line it reads.
+Each engine runs in a worker process (this module as a program), which loads the network, warms up, finds its best
+batch, and then does one round for each line it reads.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,53 +20,73 @@ import numpy as np
 from SpineSegLib.cli.console import quiet_libraries
 from SpineSegLib.cli.measure import peak_memory_mb
 from SpineSegLib.engine.models.backends import activate, choose_backend
-from SpineSegLib.engine.models.model_file import ModelInfo, save_model
-from SpineSegLib.engine.models.network import Network
-from SpineSegLib.engine.models.unet import PRESETS, build_unet
+from SpineSegLib.engine.models.model_file import ModelInfo, read_info, save_model
+from SpineSegLib.engine.models.unet import Preset, build_unet
 
-from Testing.Benchmarks.plain import PlainNetwork
-from Testing.Benchmarks.rounds import ENGINES, NAMES, PLAIN, MeasurementError, alternate, apart
+from Testing.Benchmarks.engines import CONVERTED, ENGINES, ONNX, convert
+from Testing.Benchmarks.rounds import NAMES, PLAIN, REPOSITORY, MeasurementError, alternate, apart
 from Testing.Benchmarks.table import Quantity, Table
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+SAME = 0.05  # largest difference of a probability, half precision against any other
 QUANTITIES = (
     Quantity("seconds_per_slice", "s a slice", 4),
+    Quantity("best_seconds_per_slice", "s a slice, best batch", 4),
+    Quantity("best_batch", "that batch", 0, compared=False),
     Quantity("peak_memory_mb", "peak memory, MB", 0),
 )
 
 
 def measure_network(
-    preset: str, slices: int, size: int, folder: Path, rounds: int, tell: Callable[[str], None]
+    name: str,
+    preset: Preset,
+    batches: Sequence[int],
+    size: int,
+    folder: Path,
+    rounds: int,
+    tell: Callable[[str], None],
 ) -> Table:
-    """Run the network of a preset with random weights on `slices` slices of size x size pixels a round."""
-    model = folder / f"{preset}.weights.h5"
-    parameters = apart(_write_random_model, preset, model)
+    """Run the network of a preset with random weights on slices of size x size pixels by every engine.
+
+    `batches`: how many slices at once; each engine shows 1 and the one of these that is fastest for it.
+    """
+    model = folder / f"{name}.weights.h5"
+    apart(write_random_model, name, preset, model)
+    engines = [engine for engine in ENGINES if engine.installed]
+    if CONVERTED in engines or ONNX in engines:
+        apart(convert, model)
+    sample: list[float] = []
     with ExitStack() as stack:
-        measures = {engine: stack.enter_context(_Worker(engine, model, slices, size)) for engine in ENGINES}
+        measures = {e.name: stack.enter_context(_Worker(e.name, model, batches, size, sample)) for e in engines}
         candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell)
     conditions = (
-        f"Slices of {size} x {size} pixels, {slices} a round, from normalised array to probabilities; "
-        f"{parameters / 1e6:.1f} million random weights. SpineSeg takes batches of its own choice, model.predict "
-        "those Keras takes: all slices, up to 32."
+        f"Slices of {size} x {size} pixels from normalised array to probabilities, one at once or the best of "
+        f"{', '.join(map(str, batches))}; {preset.architecture.parameters / 1e6:.1f} million random weights. Peak "
+        "memory is that of all of these batches. All compute the same: no probability of a sample differs by more than "
+        f"{SAME:g}."
     )
-    return Table(f"Network alone: {preset}", conditions, QUANTITIES, candidates, NAMES[PLAIN])
+    missing = [engine.name for engine in ENGINES if not engine.installed]
+    if missing:
+        conditions += f" Not installed here and left out: {'; '.join(missing)}."
+    return Table(f"Same network, every engine: {name}", conditions, QUANTITIES, candidates, NAMES[PLAIN])
 
 
-def _write_random_model(preset: str, path: Path) -> int:
-    """Write an untrained model and return how many weights it has."""
+def write_random_model(name: str, preset: Preset, path: Path) -> None:
+    """Write an untrained model; to be called `apart`."""
     activate(choose_backend("cpu"))
-    chosen = PRESETS[preset]
-    info = ModelInfo(preset, 1, chosen.architecture, chosen.preprocessing, chosen.labels)
+    info = ModelInfo(name, 1, preset.architecture, preset.preprocessing, preset.labels)
     save_model(build_unet(info.architecture), info, path)
-    return info.architecture.parameters
 
 
 class _Worker:
-    """A worker process, started when it is first asked for a round, so that its start disturbs nobody's round."""
+    """A worker process, started when it is first asked for a round, so that its start disturbs nobody's round.
 
-    def __init__(self, engine: str, model: Path, slices: int, size: int) -> None:
+    `sample`: some probabilities that all workers must agree on; the first one to be asked writes them there.
+    """
+
+    def __init__(self, engine: str, model: Path, batches: Sequence[int], size: int, sample: list[float]) -> None:
+        self._sample = sample
         self._command = [sys.executable, "-m", "Testing.Benchmarks.network_speed"]
-        self._command += [engine, str(model), str(slices), str(size)]
+        self._command += [engine, str(model), str(size), *map(str, batches)]
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> _Worker:
@@ -81,7 +101,7 @@ class _Worker:
             self._process = subprocess.Popen(
                 self._command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-            self._process.stdout.readline()  # it is ready, or has died, which shows next
+            self._check(self._process.stdout.readline())
         try:
             self._process.stdin.write("round\n")
             self._process.stdin.flush()
@@ -89,27 +109,41 @@ class _Worker:
         except (OSError, ValueError):
             raise MeasurementError("the worker process ended") from None
 
+    def _check(self, line: str) -> None:
+        """Compare the sample that a worker sends when it is ready."""
+        if not line:
+            raise MeasurementError("the worker process ended")
+        found = json.loads(line)
+        if not self._sample:
+            self._sample += found
+        if np.abs(np.subtract(found, self._sample)).max() > SAME:
+            raise MeasurementError("it computes something else")
 
-def _work(engine: str, model: str, slices: str, size: str) -> None:
+
+def _work(name: str, model: str, size: str, *sizes: str) -> None:
     """What a worker process does."""
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not get between the replies
+    batches = [int(each) for each in sizes]
     with quiet_libraries(debug=False):
-        network = PlainNetwork(model) if engine == PLAIN else Network(model, backend=engine)
-    shape = (int(slices), network.info.architecture.inputs, int(size), int(size))
+        predict, device = next(engine for engine in ENGINES if engine.name == name).load(Path(model))
+    shape = (max(batches), read_info(model).architecture.inputs, int(size), int(size))
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
-    batch = network.batch_size(*shape[2:])
 
-    def once() -> float:
+    def once(batch: int) -> float:
         start = time.perf_counter()
-        for first in range(0, len(x), batch):
-            network.predict(x[first : first + batch])
-        return (time.perf_counter() - start) / len(x)
+        predict(x[:batch])
+        return (time.perf_counter() - start) / batch
 
-    once()  # compiles
-    print("ready", file=replies)
+    for batch in {1, *batches}:
+        once(batch)  # compiles
+    best = min(batches, key=once)
+    step = max(1, int(size) // 8)
+    print(json.dumps(predict(x[:1])[0, -1, ::step, ::step].ravel().tolist()), file=replies)
     for _ in sys.stdin:
-        numbers = {"seconds_per_slice": once(), "peak_memory_mb": peak_memory_mb(), "device": network.device}
+        single = once(1)
+        numbers = {"seconds_per_slice": single, "best_seconds_per_slice": once(best) if best > 1 else single}
+        numbers |= {"best_batch": best, "peak_memory_mb": peak_memory_mb(), "device": device}
         print(json.dumps(numbers), file=replies)
 
 

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, TypeVar
 
 from SpineSegLib.engine.models.backends import BACKENDS, installed_backends
 
 from Testing.Benchmarks.table import Candidate
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 PLAIN = "plain"
+# Ways from a CT to a segmentation: ours, and those that a user would pick instead.
+SPINESEG, PATCHES, PAPER = "spineseg", "patches", "paper"
+# Ways to train.
+TRAINER, FIT = "trainer", "fit"
 # What is compared everywhere: SpineSeg on each of its backends, and the baseline.
 ENGINES = (*BACKENDS, PLAIN)
 NAMES = {PLAIN: "model.predict, TensorFlow"} | {backend: f"SpineSeg, {backend}" for backend in BACKENDS}
+NAMES |= {SPINESEG: "SpineSeg", PATCHES: "3D patches, torch", PAPER: "as in the paper, TensorFlow"}
+NAMES |= {TRAINER: "SpineSeg", FIT: "model.fit, TensorFlow"}
 
 Result = TypeVar("Result")
 # Does the work once and says at least "device" and the numbers of the table.
@@ -30,32 +42,36 @@ def alternate(
 ) -> tuple[Candidate, ...]:
     """Measure each engine once, then each once more and so on: a slow minute of the machine hits them all.
 
-    `measures`: by key of ENGINES; `keys`: the numbers to keep. An engine that fails is not asked again. One whose
-    library is missing is not asked at all. Both get a row that says so.
+    `measures`: by key of NAMES, or by what their row shall be called; `keys`: the numbers to keep. An engine that fails
+    is not asked again. One of NAMES whose library is missing is not asked at all. Both get a row that says so.
     """
     results: dict[str, list[Mapping[str, Any]]] = {engine: [] for engine in measures}
     installed = installed_backends()
-    problems = {engine: "not installed" for engine in measures if backend_of(engine) not in installed}
+    names = {engine: NAMES.get(engine, engine) for engine in measures}
+    needed = {engine: backend_of(engine) for engine in measures if engine in NAMES}
+    problems = {engine: "not installed" for engine, backend in needed.items() if backend not in (None, *installed)}
     for n in range(1, rounds + 1):
         for engine, measure in measures.items():
             if engine not in problems:
-                tell(f"round {n} of {rounds}: {NAMES[engine]}")
+                tell(f"round {n} of {rounds}: {names[engine]}")
                 try:
                     results[engine].append(measure())
                 except MeasurementError as error:
-                    tell(f"{NAMES[engine]}: {error}")
+                    tell(f"{names[engine]}: {error}")
                     problems[engine] = "failed"
     return tuple(
-        Candidate(NAMES[engine], problem=problems[engine])
+        Candidate(names[engine], problem=problems[engine])
         if engine in problems
-        else Candidate(NAMES[engine], done[0]["device"], tuple({key: r[key] for key in keys} for r in done))
+        else Candidate(names[engine], done[0]["device"], tuple({key: r[key] for key in keys} for r in done))
         for engine, done in results.items()
     )
 
 
-def backend_of(engine: str) -> str:
-    """The Keras backend an engine computes with."""
-    return "tensorflow" if engine == PLAIN else engine
+def backend_of(engine: str) -> str | None:
+    """The library that an engine or a way computes with; None for SpineSeg where it chooses."""
+    if engine in (PLAIN, PAPER, TRAINER, FIT):
+        return "tensorflow"
+    return {PATCHES: "torch", SPINESEG: None}.get(engine, engine)
 
 
 def apart(function: Callable[..., Result], *arguments: object) -> Result:
@@ -66,3 +82,18 @@ def apart(function: Callable[..., Result], *arguments: object) -> Result:
     """
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
+
+
+def run_program(module: str, arguments: list[str]) -> dict[str, Any]:
+    """The JSON object that a module prints when it is run as a program, and how long that took as "process_seconds".
+
+    Raises MeasurementError where it fails.
+    """
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode != 0:
+        raise MeasurementError(f"{module} ended with exit code {done.returncode}")
+    return json.loads(done.stdout) | {"process_seconds": seconds}

@@ -10,11 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Quantity:
-    """A column: `key` in the rounds' numbers, `heading` with its unit, `digits` after the point."""
+    """A column: `key` in the rounds' numbers, `heading` with its unit, `digits` after the point.
+
+    `compared`: whether the ratio to the baseline stands beside it.
+    """
 
     key: str
     heading: str
     digits: int
+    compared: bool = True
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Table:
-    """Candidates measured in turn, so that their n-th rounds belong together. `baseline` names one of them."""
+    """Candidates measured in turn, so that their n-th rounds belong together.
+
+    `baseline` names one of them, None where nothing is compared.
+    """
 
     title: str
     conditions: str
     quantities: tuple[Quantity, ...]
     candidates: tuple[Candidate, ...]
-    baseline: str
+    baseline: str | None
 
     def median(self, candidate: Candidate, key: str) -> float | None:
         """Median over the rounds, None where nothing was measured."""
@@ -50,8 +57,10 @@ class Table:
 
         Ratios are taken round by round because the speed of a machine drifts. None without a measured baseline.
         """
-        baseline = next(other for other in self.candidates if other.name == self.baseline)
-        ratios = [base[key] / numbers[key] for base, numbers in zip(baseline.rounds, candidate.rounds, strict=False)]
+        if self.baseline is None:
+            return None
+        baseline = next((other.rounds for other in self.candidates if other.name == self.baseline), ())
+        ratios = [base[key] / numbers[key] for base, numbers in zip(baseline, candidate.rounds, strict=False)]
         return median(ratios) if ratios else None
 
     def markdown(self) -> str:
@@ -84,7 +93,7 @@ class Table:
                     "device": candidate.device,
                     "problem": candidate.problem,
                     "median": {q.key: self.median(candidate, q.key) for q in self.quantities},
-                    "ratio": {q.key: self.ratio(candidate, q.key) for q in self.quantities},
+                    "ratio": {q.key: self.ratio(candidate, q.key) for q in self.quantities if q.compared},
                     "rounds": [dict(numbers) for numbers in candidate.rounds],
                 }
                 for candidate in self.candidates
@@ -92,6 +101,6 @@ class Table:
         }
 
     def _cell(self, candidate: Candidate, quantity: Quantity) -> str:
-        ratio = self.ratio(candidate, quantity.key)
+        ratio = self.ratio(candidate, quantity.key) if quantity.compared else None
         shown = f"{self.median(candidate, quantity.key):.{quantity.digits}f}"
         return shown if ratio is None else f"{shown} ({ratio:.2f}×)"

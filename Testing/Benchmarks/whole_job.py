@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from Testing.Benchmarks.rounds import ENGINES, NAMES, PLAIN, MeasurementError, alternate, backend_of
+from Testing.Benchmarks.rounds import (
+    ENGINES,
+    NAMES,
+    PAPER,
+    PATCHES,
+    PLAIN,
+    SPINESEG,
+    alternate,
+    backend_of,
+    run_program,
+)
 from Testing.Benchmarks.table import Quantity, Table
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 QUANTITIES = (
     Quantity("process_seconds", "whole process, s", 1),
     Quantity("seconds", "of which the command, s", 1),
     Quantity("seconds_per_slice", "network and its input, s a slice", 4),
     Quantity("peak_memory_mb", "peak memory, MB", 0),
 )
+STAGES = ("start", "read", "prepare", "network", "postprocess", "write")
+OF_WAYS = (
+    Quantity("seconds", "whole process, s", 1),
+    *(Quantity(stage, f"{stage}, s", 1, compared=False) for stage in STAGES),
+    Quantity("rest_share", "not the network, %", 0, compared=False),
+    Quantity("peak_memory_mb", "peak memory, MB", 0),
+)
+MEASURED = 2  # patches of the 3D network and slices of the paper's, the others are thought to take as long
 
 
 def measure_whole_job(
@@ -29,14 +42,9 @@ def measure_whole_job(
 
     def segment(engine: str) -> dict[str, Any]:
         module = "Testing.Benchmarks.plain" if engine == PLAIN else "SpineSegLib.cli"
-        command = [sys.executable, "-m", module, "segment", str(ct), "--model", str(model), "--json", "--overwrite"]
-        command += ["--backend", backend_of(engine), "--output", str(folder / f"{engine}.seg.nrrd")]
-        start = time.perf_counter()
-        done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False)
-        seconds = time.perf_counter() - start
-        if done.returncode != 0:
-            raise MeasurementError(f"spineseg segment ended with exit code {done.returncode}")
-        return json.loads(done.stdout) | {"process_seconds": seconds}
+        arguments = ["segment", str(ct), "--model", str(model), "--json", "--overwrite"]
+        arguments += ["--backend", backend_of(engine), "--output", str(folder / f"{engine}.seg.nrrd")]
+        return run_program(module, arguments)
 
     measures = {engine: lambda engine=engine: segment(engine) for engine in ENGINES}
     candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell)
@@ -45,3 +53,51 @@ def measure_whole_job(
         "32 slices at once, Keras' own batch. The command's time leaves out starting Python."
     )
     return Table("Whole job", conditions, QUANTITIES, candidates, NAMES[PLAIN])
+
+
+def measure_ways(
+    ct: Path, description: str, model: Path, folder: Path, rounds: int, tell: Callable[[str], None]
+) -> Table:
+    """Segment `ct` with `model` and by the ways that a user would pick instead; results go into `folder`."""
+
+    def spineseg() -> dict[str, Any]:
+        arguments = ["segment", str(ct), "--model", str(model), "--json", "--overwrite"]
+        result = run_program("Testing.Benchmarks.staged", [*arguments, "--output", str(folder / "ours.seg.nrrd")])
+        stages = result["stages"]
+        # the network waits for slices that aren't ready, and what it says is kept in between
+        stages["prepare"] = stages["network"] - result["predict_seconds"]
+        stages["network"] = result["predict_seconds"]
+        return _by_stage(result)
+
+    def other(module: str) -> dict[str, Any]:
+        return _by_stage(run_program(module, [str(ct), str(folder / "other.nii.gz"), str(MEASURED)]))
+
+    measures = {
+        SPINESEG: spineseg,
+        PATCHES: lambda: other("Testing.Benchmarks.volumetric"),
+        PAPER: lambda: other("Testing.Benchmarks.paper_way"),
+    }
+    candidates = alternate(measures, [quantity.key for quantity in OF_WAYS], rounds, tell)
+    conditions = (
+        f"{description} to a saved segmentation. SpineSeg reads the CT while the network starts and prepares slices "
+        "while it works: what is left of both is what it waits for. 3D patches: a network of nnU-Net's size (31 "
+        "million weights) in patches of 128 x 128 x 128 voxels of 1.5 mm that overlap by half, without test-time "
+        "mirroring. As in the paper: all slices whole through its network (31 million weights) by model.predict. Both "
+        f"with random weights in float32; {MEASURED} patches and {MEASURED} slices were measured and multiplied. "
+        "Ratios are to the 3D patches."
+    )
+    return Table(f"Whole job by stage: {description.split(',')[0]}", conditions, OF_WAYS, candidates, NAMES[PATCHES])
+
+
+def _by_stage(result: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of `OF_WAYS`. The start is also Python's own, and its end."""
+    seconds = result["process_seconds"] + result.get("skipped", 0.0)
+    stages = result["stages"]
+    stages["start"] = seconds - sum(stages[stage] for stage in STAGES if stage != "start")
+    rest = sum(stages[stage] for stage in STAGES if stage not in ("start", "network"))
+    return stages | {
+        "seconds": seconds,
+        "rest_share": 100 * rest / seconds,
+        "peak_memory_mb": result["peak_memory_mb"],
+        "device": result["device"],
+    }

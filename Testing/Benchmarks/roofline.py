@@ -1,0 +1,221 @@
+"""How near the limit: the network's operations a second beside the most that this machine was seen to do.
+
+The limit is no data sheet's but measured in the same rounds: the faster of a large matrix product and a 3x3 convolution
+of many channels, by the library that computes the network. This module as a program measures one device.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from SpineSegLib.cli.console import quiet_libraries
+from SpineSegLib.engine.models.backends import Choice, activate, choose_backend, nvidia_gpu
+from SpineSegLib.engine.models.network import Network
+from SpineSegLib.engine.models.unet import Architecture, Preset
+
+from Testing.Benchmarks.network_speed import write_random_model
+from Testing.Benchmarks.rounds import REPOSITORY, apart
+from Testing.Benchmarks.table import Candidate, Quantity, Table
+
+QUANTITIES = (
+    Quantity("milliseconds", "ms", 1, compared=False),
+    Quantity("rate", "10⁹ operations a second", 0, compared=False),
+    Quantity("share", "% of the limit", 0, compared=False),
+)
+PRODUCT = 2048  # rows and columns of the matrices
+CHANNELS, SIDE = 256, 64  # of the convolution
+HALF, FULL = "half precision", "float32"
+LIMITS = ("matrix product", "3x3 convolution")
+# Does the work once.
+Work = Callable[[], Any]
+
+
+def operations(architecture: Architecture, height: int, width: int) -> int:
+    """Multiplications and additions of the network for one slice of height x width pixels, which must suit it.
+
+    Those of its convolutions: all else together is less than 1 %.
+    """
+    return 2 * sum(
+        math.prod(place.kernel) * (height >> level) * (width >> level)
+        for place, level in zip(architecture.convolutions(), _levels(architecture), strict=True)
+    )
+
+
+def _levels(architecture: Architecture) -> Iterator[int]:
+    """How often the image was halved, for each convolution, where its kernel is applied."""
+    for level in range(architecture.depth + 1):
+        yield from (level, level)
+    for level in reversed(range(architecture.depth)):
+        # a transposed convolution's kernel is applied to the pixels before they are enlarged
+        yield from (level + 1 if architecture.up == "transpose" else level, level, level)
+    yield from (0, 0) if architecture.head else (0,)
+
+
+def measure_roofline(
+    presets: Iterable[tuple[str, Preset]], size: int, folder: Path, rounds: int, tell: Callable[[str], None]
+) -> Table:
+    """Measure limits and networks, presets by their name, on the CPU, and on the NVIDIA GPU where there is one."""
+    models = []
+    for name, preset in presets:
+        models.append(folder / f"limit {name}.weights.h5")
+        apart(write_random_model, name, preset, models[-1])
+    candidates: list[Candidate] = []
+    for device in ("cpu", "gpu"):
+        if device == "gpu" and nvidia_gpu() is None:
+            candidates.append(Candidate("the same on a GPU", problem="not run, there is none"))
+            continue
+        tell(f"limits of the {device.upper()}")
+        command = [sys.executable, "-m", "Testing.Benchmarks.roofline", device, str(size), str(rounds)]
+        done = subprocess.run(
+            [*command, *map(str, models)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode != 0:
+            candidates.append(Candidate(f"limits of the {device.upper()}", problem="failed"))
+            continue
+        found = json.loads(done.stdout)
+        candidates += [Candidate(name, device, tuple(each)) for name, each in found.items()]
+    conditions = (
+        f"Networks on one slice of {size} x {size} pixels; operations are the multiplications and additions of their "
+        "convolutions. The limit is the faster of a matrix product "
+        f"({PRODUCT} x {PRODUCT}) and a 3x3 convolution ({CHANNELS} channels, {SIDE} x {SIDE} pixels) in the same "
+        "precision and round, the fastest of three in a row of each. Half precision is bfloat16 on CPUs; SpineSeg "
+        "computes in it unless told to be exact."
+    )
+    return Table("How near the limit", conditions, QUANTITIES, tuple(candidates), None)
+
+
+def measured(
+    works: Mapping[str, tuple[str, float, Work]],
+    rounds: int,
+    repeats: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[dict[str, float]]]:
+    """By name of the work the numbers of each round, works taking turns; of `repeats` in a row the fastest counts.
+
+    `works`: precision, operations and what does them; the limit of a precision is the best rate of those whose names
+    begin as in LIMITS.
+    """
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in works}
+    for _, _, work in works.values():
+        work()  # compiles
+    for _ in range(rounds):
+        rates = {}
+        for name, (_, count, work) in works.items():
+            seconds = min(_seconds(work, clock) for _ in range(repeats))
+            rates[name] = count / seconds / 1e9
+            found[name].append({"milliseconds": 1000 * seconds, "rate": rates[name]})
+        for name, (precision, _, _) in works.items():
+            limit = max(rates[n] for n in works if works[n][0] == precision and n.startswith(LIMITS))
+            found[name][-1]["share"] = 100 * rates[name] / limit
+    return found
+
+
+def _seconds(work: Work, clock: Callable[[], float]) -> float:
+    start = clock()
+    work()
+    return clock() - start
+
+
+def _works(device: str, size: int, models: Sequence[Path]) -> dict[str, tuple[str, float, Work]]:
+    product, convolution = 2.0 * PRODUCT**3, 18.0 * CHANNELS**2 * SIDE**2
+    choice = choose_backend(device)
+    activate(choice)
+    limit = {"openvino": _openvino_limit, "tensorflow": _tensorflow_limit, "torch": _torch_limit}[choice.backend]
+    works: dict[str, tuple[str, float, Work]] = {}
+    for precision in (HALF, FULL) if _has_half(choice) else (FULL,):
+        for name, count in zip(LIMITS, (product, convolution), strict=True):
+            works[f"{name}, {precision}"] = (precision, count, limit(name, precision, device))
+        for model in models:
+            network = Network(model, device, choice.backend, exact=precision == FULL)
+            architecture = network.info.architecture
+            x = np.random.default_rng(0).random((1, architecture.inputs, size, size), dtype=np.float32)
+            count = operations(architecture, size, size)
+            works[f"SpineSeg {network.info.name}, {precision}"] = (precision, count, partial(network.predict, x))
+    return works
+
+
+def _has_half(choice: Choice) -> bool:
+    """Whether the network is computed in half precision there unless it shall be exact."""
+    if choice.backend != "openvino" or choice.device == "gpu":
+        return choice.device == "gpu"
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _openvino_limit(name: str, precision: str, device: str) -> Work:
+    import openvino
+    from openvino import opset13 as ops
+
+    random = np.random.default_rng(0)
+    if name == LIMITS[0]:
+        x = ops.parameter([PRODUCT, PRODUCT], openvino.Type.f32)
+        y = ops.matmul(x, ops.constant(random.random((PRODUCT, PRODUCT), np.float32)), False, True)
+    else:
+        x = ops.parameter([1, CHANNELS, SIDE, SIDE], openvino.Type.f32)
+        y = ops.convolution(x, ops.constant(random.random((CHANNELS, CHANNELS, 3, 3), np.float32)), *[[1, 1]] * 4)
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32" if precision == FULL else "bf16"}
+    request = openvino.Core().compile_model(openvino.Model([y], [x]), device.upper(), settings).create_infer_request()
+    values = random.random(list(x.shape), np.float32)
+    return lambda: request.infer([values], share_inputs=True, share_outputs=True)
+
+
+def _torch_limit(name: str, precision: str, device: str) -> Work:
+    import torch
+
+    kind = torch.float32 if precision == FULL else torch.bfloat16
+    place = "cuda" if device == "gpu" else "cpu"
+    if name == LIMITS[0]:
+        a, b = (torch.rand(PRODUCT, PRODUCT, dtype=kind, device=place) for _ in range(2))
+    else:
+        a = torch.rand(1, CHANNELS, SIDE, SIDE, dtype=kind, device=place)
+        b = torch.rand(CHANNELS, CHANNELS, 3, 3, dtype=kind, device=place)
+
+    def work() -> None:
+        with torch.inference_mode():
+            torch.matmul(a, b) if name == LIMITS[0] else torch.nn.functional.conv2d(a, b, padding=1)
+            if place == "cuda":
+                torch.cuda.synchronize()
+
+    return work
+
+
+def _tensorflow_limit(name: str, precision: str, device: str) -> Work:
+    import tensorflow as tf
+
+    kind = tf.float32 if precision == FULL else tf.bfloat16
+    if name == LIMITS[0]:
+        a, b = (tf.cast(tf.random.uniform((PRODUCT, PRODUCT)), kind) for _ in range(2))
+    else:
+        a = tf.cast(tf.random.uniform((1, SIDE, SIDE, CHANNELS)), kind)
+        b = tf.cast(tf.random.uniform((3, 3, CHANNELS, CHANNELS)), kind)
+
+    @tf.function
+    def once() -> Any:
+        y = tf.matmul(a, b) if name == LIMITS[0] else tf.nn.conv2d(a, b, 1, "SAME")
+        return tf.reduce_max(y)  # its value can be waited for without copying all
+
+    return lambda: once().numpy()
+
+
+def _main(device: str, size: str, rounds: str, *models: str) -> None:
+    """Print the numbers of a device as JSON."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print
+    with quiet_libraries(debug=False):
+        works = _works(device, int(size), [Path(model) for model in models])
+    print(json.dumps(measured(works, int(rounds))), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,65 @@
+"""The benchmarks run: every engine's worker agrees on what it computes, and the command writes its tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from Testing.Benchmarks import network_speed
+from Testing.Benchmarks.engines import ENGINES, Engine
+from Testing.Benchmarks.network_speed import measure_network
+from Testing.Benchmarks.rounds import NAMES, PLAIN, MeasurementError
+from Testing.Benchmarks.run import TINY
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def test_engines_are_measured_or_said_to_be_missing(tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow")
+    pytest.importorskip("openvino")
+    few = [engine for engine in ENGINES if engine.name in (NAMES["openvino"], NAMES[PLAIN])]
+    absent = Engine("an engine that is nowhere", ("no_such_package",), few[0].load)
+    monkeypatch.setattr(network_speed, "ENGINES", (*few, absent))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "SpineSeg"))
+    table = measure_network("tiny", TINY, (1, 2), 16, tmp_path, 1, lambda _: None)
+    assert [candidate.name for candidate in table.candidates] == [engine.name for engine in few]
+    for candidate in table.candidates:
+        (numbers,) = candidate.rounds  # nothing failed, so that both computed the same
+        assert candidate.device == "cpu"
+        assert numbers["best_batch"] in (1, 2)
+        assert min(numbers.values()) > 0
+    assert f"left out: {absent.name}." in table.conditions
+
+
+def test_an_engine_that_computes_something_else_is_no_candidate(tmp_path):
+    worker = network_speed._Worker("any", tmp_path / "a.weights.h5", (1,), 16, [0.25, 0.5])
+    worker._check("[0.26, 0.48]")
+    with pytest.raises(MeasurementError, match="something else"):
+        worker._check("[0.25, 0.6]")
+    with pytest.raises(MeasurementError, match="ended"):
+        worker._check("")
+
+
+def test_the_command_writes_its_tables(tmp_path):
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-m", "Testing.Benchmarks.run", "--quick", "--rounds", "2", "--only", "limit"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "SpineSeg")}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert text in done.stdout
+    assert "## How near the limit" in text
+    (table,) = json.loads((tmp_path / "RESULTS.json").read_text(encoding="utf-8"))["tables"]
+    rows = {row["name"]: row for row in table["rows"]}
+    assert {"matrix product, float32", "3x3 convolution, float32", "SpineSeg tiny, float32"} <= set(rows)
+    shares = [rows[f"{limit}, float32"]["rounds"] for limit in ("matrix product", "3x3 convolution")]
+    for both in zip(*shares, strict=True):
+        assert max(numbers["share"] for numbers in both) == pytest.approx(100)
+    assert len(rows["SpineSeg tiny, float32"]["rounds"]) == 2
