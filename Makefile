@@ -1,5 +1,5 @@
 # `make demo`: install what segmenting needs and segment a synthetic CT.  `make test`: install everything and run the tests.
-# `make web`: the same work in a browser, with a synthetic CT.  `make bench`: speed and memory on this machine.
+# `make web`: the same work in a browser, with a synthetic CT open in it.  `make bench`: speed and memory on this machine.
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +18,7 @@ $(VENV)/.developing: $(VENV)/.segmenting
 	touch $@
 
 $(VENV)/.web: $(VENV)/.segmenting
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[web]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[web,train]"
 	touch $@
 
 demo: $(VENV)/.segmenting
@@ -28,7 +28,7 @@ demo: $(VENV)/.segmenting
 
 web: $(VENV)/.web
 	$(BIN)/spineseg phantom $(DEMO)/case --seed 7 --region thoracolumbar --view spine --overwrite
-	$(BIN)/spineseg web --data $(DEMO)
+	$(BIN)/spineseg web --data $(DEMO) --open case/dicom
 
 test: $(VENV)/.developing
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

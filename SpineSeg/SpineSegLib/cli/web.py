@@ -26,6 +26,7 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to serve on, 0 for a free one (default: 8080)")
     parser.add_argument("--data", metavar="DIR", type=Path, help="folder of cases that everybody may open")
+    parser.add_argument("--open", metavar="CASE", help="case of that folder which a session begins with")
     parser.add_argument("--store", metavar="DIR", type=Path, help="folder for training cases and the audit log")
     parser.add_argument("--certificate", metavar="PEM", type=Path, help="TLS certificate with its chain")
     parser.add_argument("--private-key", metavar="PEM", type=Path, help="private key of the certificate")

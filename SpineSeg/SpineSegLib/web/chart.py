@@ -71,9 +71,22 @@ class _Axis:
         return round(self._first + part * (self._last - self._first), 1)
 
 
-def draw_chart(name: str, title: str, click: Callable[[int], None] | None = None) -> None:
-    """Draw the chart of the state variable `name`; `click` gets the index of a point that is clicked."""
-    with Svg("svg", view_box=f"0 0 {WIDTH} {HEIGHT}", v_if=(name,), role="img", style="width: 100%", classes="mt-1"):
+def draw_chart(name: str, title: str, click: Callable[[int], None] | None = None, shown: str = "-1") -> None:
+    """Draw the chart of the state variable `name`. `click` gets the index of a point that is clicked, or reached with
+    the arrow keys from the one that is `shown`."""
+    chosen = {} if click is None else {"click": (click, "[d.i]"), "style": "cursor: pointer"}
+    by_key = {}
+    if click is not None:
+        by_key = {"tabindex": 0, "arrow_left": (click, f"[{shown} - 1]"), "arrow_right": (click, f"[{shown} + 1]")}
+    with Svg(
+        "svg",
+        view_box=f"0 0 {WIDTH} {HEIGHT}",
+        v_if=(name,),
+        role="img",
+        style="width: 100%",
+        classes="mt-1",
+        **by_key,
+    ):
         Svg("title", title)
         for values, along in (("xs", "x"), ("ys", "y")):
             down = along == "x"
@@ -97,15 +110,14 @@ def draw_chart(name: str, title: str, click: Callable[[int], None] | None = None
             Svg("line", **ends, stroke=("l.c",), stroke_dasharray="4 3")
             Svg("text", "{{ l.t }}", x=WIDTH - RIGHT, y=("l.y - 3",), text_anchor="end", font_size=9, fill=("l.c",))
         Svg("polyline", v_for=f"l in {name}.lines", key="l.c", points=("l.p",), stroke=("l.c",), fill="none")
-        clicked = {} if click is None else {"click": (click, "[d.i]"), "style": "cursor: pointer"}
         with Svg(
             "circle",
             v_for=f"d in {name}.dots",
             key="d.c + d.i",
             cx=("d.x",),
             cy=("d.y",),
-            r=3,
+            r=(f"d.i === {shown} ? 6 : 3",),
             fill=("d.c",),
-            **clicked,
+            **chosen,
         ):
             Svg("title", "{{ d.t }}")

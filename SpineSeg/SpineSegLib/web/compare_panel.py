@@ -7,31 +7,50 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 from trame.widgets.html import Div, Tbody, Td, Th, Thead, Tr
-from trame.widgets.vuetify3 import VBtn, VDivider, VSwitch, VTable
+from trame.widgets.vuetify3 import VDivider, VTable
 from trame_server.utils.typed_state import TypedState
 
 from SpineSegLib.scene import comparison_nodes
 from SpineSegLib.scene.compare_run import CompareRun
 from SpineSegLib.web.chart import Series, chart, draw_chart
-from SpineSegLib.web.widgets import draw_job
+from SpineSegLib.web.widgets import (
+    choice,
+    download_button,
+    heading,
+    hint,
+    icon_button,
+    job,
+    number,
+    number_field,
+    switch,
+)
 
 if TYPE_CHECKING:
     from SpineSegLib.web.page import Page
 
+TOLERANCE = 0.1, 10.0  # mm
+ALL = {"title": "All segments", "value": ""}
 BLUE, GREY, RED = "#3f8ae0", "#888888", "#d0524a"
 
 
 @dataclass
 class CompareState:
-    """`rows` of the table of metrics below `heads`; `worst`: which of the worst slices is shown, of `differing`."""
+    """`segment`, `reference_segment`: IDs, empty for all. `rows` of the table of metrics below `heads`. `shown`: index
+    of the slice last jumped to; `worst`: which of the worst slices that is, of `differing`."""
 
     ready: bool = False
+    segments: list[dict[str, str]] = field(default_factory=lambda: [ALL])
+    segment: str = ""
+    reference_segments: list[dict[str, str]] = field(default_factory=lambda: [ALL])
+    reference_segment: str = ""
+    tolerance: float = 1.0
     compared: bool = False
     dice_all: str = ""
     heads: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     dice: dict[str, Any] | None = None
     agreement: dict[str, Any] | None = None
+    shown: int = -1
     worst: int = -1
     differing: int = 0
     slice_text: str = ""
@@ -52,72 +71,63 @@ class ComparePanel:
 
     def draw(self) -> None:
         """Draw the panel."""
-        names = self.state.name
+        names, runner = self.state.name, self.page.runner
         self.page.open.draw_reference()
-        draw_job(self.page.runner.names, "compare", "Compare", names.ready, self._compare, self.page.runner.cancel)
+        with Div(v_if=(names.ready,)):
+            choice(names.segment, names.segments, "Segment")
+            choice(names.reference_segment, names.reference_segments, "Segment of the reference")
+            number_field(names.tolerance, "Tolerance of the surface Dice (mm)", *TOLERANCE, 0.1)
+        job(runner.names, "compare", "Compare", names.ready, self._compare, runner.cancel)
         with Div(v_if=(names.compared,)):
             Div(f"Dice {{{{ {names.dice_all} }}}}", classes="text-h6 mt-2")
             with Div(classes="d-flex align-center ga-1 mt-2"):
-                self._step_button("mdi-chevron-left", "Slice that differs more", -1, f"{names.worst} <= 0")
-                self._step_button(
-                    "mdi-chevron-right",
-                    "Slice that differs most, then the next",
-                    1,
-                    f"{names.worst} + 1 >= {names.differing}",
-                )
-                Div(f"{{{{ {names.slice_text} }}}}", classes="spineseg-hint", raw_attrs=["role='status'"])
-            VSwitch(
-                v_model=(names.differences,),
-                label="Show what differs",
-                density="compact",
-                hide_details=True,
-                color="primary",
-            )
-            Div("Dice by slice", classes="text-subtitle-2 mt-2")
-            draw_chart(names.dice, "Dice by slice; a click shows the slice", self._jump)
-            Div("Bland-Altman: area per slice", classes="text-subtitle-2 mt-2")
-            draw_chart(names.agreement, "Bland-Altman; a click shows the slice", self._jump)
+                self._worst_button("mdi-chevron-left", "Slice that differs more", -1, f"{names.worst} <= 0")
+                title = "Slice that differs most, then the next"
+                self._worst_button("mdi-chevron-right", title, 1, f"{names.worst} + 1 >= {names.differing}")
+                hint(f"{{{{ {names.slice_text} }}}}", live=True)
+            switch(names.differences, "Show what differs")
+            for title, points in (("Dice by slice", names.dice), ("Bland-Altman: area per slice", names.agreement)):
+                heading(title)
+                draw_chart(points, f"{title}; click or arrow keys show a slice", self._jump, names.shown)
             VDivider(classes="my-2")
             with VTable(density="compact", classes="spineseg-table"):
                 with Thead(), Tr():
                     Th("{{ head }}", v_for=f"head in {names.heads}", key="head")
                 with Tbody(), Tr(v_for=f"(row, i) in {names.rows}", key="i"):
                     Td("{{ cell }}", v_for="(cell, n) in row", key="n")
-            VBtn(
-                "Report",
-                prepend_icon="mdi-download",
-                variant="tonal",
-                size="small",
-                classes="mt-3",
-                href="download/report.zip",
-                raw_attrs=['download="report.zip"'],
-            )
+            download_button("Report", "report.zip", classes="mt-3")
 
-    def _step_button(self, icon: str, title: str, step: int, disabled: str) -> None:
-        VBtn(
-            icon=icon,
-            variant="text",
-            size="small",
-            title=title,
-            disabled=(disabled,),
-            click=lambda: self._show_worst(self.state.data.worst + step),
-        )
+    def _worst_button(self, icon: str, title: str, step: int, disabled: str) -> None:
+        icon_button(icon, title, disabled=(disabled,), click=lambda: self._show_worst(self.state.data.worst + step))
 
     def _fit(self) -> None:
-        workspace = self.page.workspace
-        self.state.data.ready = workspace.segmented and workspace.reference is not None
+        data, workspace = self.state.data, self.page.workspace
+        data.ready = workspace.segmented and workspace.reference is not None
+        data.segments, data.segment = _segments(workspace.segmentation, data.segment)
+        data.reference_segments, data.reference_segment = _segments(workspace.reference, data.reference_segment)
         if (workspace.ct, workspace.reference) != self._opened:
             self._opened = (workspace.ct, workspace.reference)
             self.result = self._difference = None
-            self.state.data.compared = self.state.data.differences = False
+            data.compared = data.differences = False
 
     def _compare(self) -> None:
-        workspace = self.page.workspace
-        self.page.runner.start(
+        runner = self.page.runner
+        runner.start(
             "compare",
-            lambda: CompareRun(workspace.worker, workspace.segmentation, workspace.reference),
+            self._begin,
             lambda run: (100 * run.done / run.of, "Comparing..." if run.running else run.message),
             self._show,
+        )
+
+    def _begin(self) -> CompareRun:
+        data, workspace = self.state.data, self.page.workspace
+        return CompareRun(
+            workspace.worker,
+            workspace.segmentation,
+            workspace.reference,
+            prediction_segment=_segments(workspace.segmentation, data.segment)[1],
+            reference_segment=_segments(workspace.reference, data.reference_segment)[1],
+            tolerance_mm=number(data.tolerance, "The tolerance", *TOLERANCE),
         )
 
     def _show(self, run: CompareRun) -> None:
@@ -133,7 +143,7 @@ class ComparePanel:
             for key, name, unit in comparison_nodes.METRICS
         ]
         self._draw_charts(result)
-        data.worst, data.differing = -1, len(result["worst_slices"])
+        data.shown, data.worst, data.differing = -1, -1, len(result["worst_slices"])
         data.slice_text = f"{data.differing} slices differ" if data.differing else "No slice differs"
         if run.difference is not None:
             self._difference = comparison_nodes.difference_segmentation(run.difference)
@@ -165,9 +175,11 @@ class ComparePanel:
 
     def _jump(self, index: int) -> None:
         """Show a slice; points of both charts are in the order of the slices."""
-        row = self.result["slices"][int(index)]
+        data, slices = self.state.data, self.result["slices"]
+        data.shown = min(max(int(index), 0), len(slices) - 1)
+        row = slices[data.shown]
         comparison_nodes.jump_to(row["focus"])
-        self.state.data.slice_text = (
+        data.slice_text = (
             f"S {row['position_mm']:.1f} mm: Dice {_shown(row['dice'])}, {row['false_negatives']} pixels missed,"
             f" {row['false_positives']} extra"
         )
@@ -187,3 +199,11 @@ class ComparePanel:
 def _shown(value: float | None) -> str:
     """A number of a table."""
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _segments(node: slicer.vtkMRMLSegmentationNode | None, chosen: str) -> tuple[list[dict[str, str]], str]:
+    """The segments that can be chosen, and the chosen one where it is among them, else all."""
+    segmentation = None if node is None else node.GetSegmentation()
+    ids = segmentation.GetSegmentIDs() if segmentation is not None else []
+    items = [ALL, *({"title": segmentation.GetSegment(each).GetName(), "value": each} for each in ids)]
+    return items, chosen if chosen in ids else ""

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trame.widgets.html import Div
-from trame.widgets.vuetify3 import VSwitch
 from trame_server.utils.typed_state import TypedState
 from trame_slicer.app.logic import VolumePropertyLogic
 from trame_slicer.app.ui import VolumePropertyUI
+
+from SpineSegLib.web.widgets import switch
 
 if TYPE_CHECKING:
     from SpineSegLib.web.page import Page
@@ -38,13 +39,7 @@ class DisplayPanel:
     def draw(self) -> None:
         """Draw the panel."""
         with Div(classes="px-4 pt-2"):
-            VSwitch(
-                v_model=(self._state.name.rendering,),
-                label="Show the CT in 3D",
-                density="compact",
-                hide_details=True,
-                color="primary",
-            )
+            switch(self._state.name.rendering, "Show the CT in 3D")
         self._logic.set_ui(VolumePropertyUI())
 
     def look_at_ct(self) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from trame.widgets.html import Div
-from trame.widgets.vuetify3 import VBtn
 
 from SpineSegLib.engine.errors import SpineSegError
 from SpineSegLib.scene.export import export_segmentation
+from SpineSegLib.web.widgets import download_button, heading
 
 if TYPE_CHECKING:
     from SpineSegLib.web.page import Page
@@ -32,19 +32,20 @@ class Downloads:
 
     def draw(self) -> None:
         """Draw the buttons."""
-        names = self.page.segment.state.name
-        Div("Download", classes="text-subtitle-2 mt-3")
+        disabled = f"!{self.page.segment.state.name.segmented} || !!{self.page.runner.names.kind}"
+        heading("Download")
         with Div(classes="d-flex flex-wrap ga-2 mt-1"):
             for ending, title in FORMATS.items():
-                VBtn(
-                    title,
-                    prepend_icon="mdi-download",
-                    variant="tonal",
-                    size="small",
-                    href=f"download/spine.{ending}",
-                    raw_attrs=[f'download="spine.{ending}"'],
-                    disabled=(f"!{names.segmented} || !!{self.page.runner.names.kind}",),
-                )
+                download_button(title, f"spine.{ending}", disabled=(disabled,))
+
+    def file(self, name: str, kind: str, data: bytes) -> web.Response:
+        """The answer that gives a file; the audit log is told only its kind."""
+        self.page.control.audit("download", kind=kind, megabytes=round(len(data) / 2**20, 2))
+        return web.Response(
+            body=data,
+            content_type="application/octet-stream",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
 
     async def _give_segmentation(self, request: web.Request) -> web.Response:
         ending = request.match_info["name"].removeprefix("spine.")
@@ -60,20 +61,13 @@ class Downloads:
                 self.page.flush()
                 raise web.HTTPConflict(text=str(error)) from None
             data = path.read_bytes()
-        return self._file(f"spine.{ending}", data)
+        return self.file(f"spine.{ending}", ending, data)
 
     async def _give_report(self, request: web.Request) -> web.Response:
         if self.page.compare.result is None:
             raise web.HTTPNotFound(text="There is no report yet; compare first.")
-        return self._file("report.zip", await asyncio.to_thread(packed_report, self.page.compare.result))
-
-    def _file(self, name: str, data: bytes) -> web.Response:
-        self.page.control.audit("download", kind=name, megabytes=round(len(data) / 2**20, 2))
-        return web.Response(
-            body=data,
-            content_type="application/octet-stream",
-            headers={"Content-Disposition": f'attachment; filename="{name}"'},
-        )
+        packed = await asyncio.to_thread(packed_report, self.page.compare.result)
+        return self.file("report.zip", "report", packed)
 
 
 def packed_report(result: dict[str, Any]) -> bytes:

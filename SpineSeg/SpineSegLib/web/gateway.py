@@ -51,6 +51,7 @@ class Gateway:
         application.router.add_post("/login", self._login)
         application.router.add_post("/logout", self._logout)
         application.router.add_post("/paraview/", self._address)
+        application.router.add_get("/alive", self._alive)
         application.router.add_route("*", "/{path:.*}", self._pass_on)
         application.on_response_prepare.append(self._add_headers)
         return application
@@ -138,6 +139,8 @@ class Gateway:
         return self.sessions.find(request.cookies.get(self._cookie))
 
     async def _login_page(self, request: web.Request, problem: str = "", status: int = 200) -> web.Response:
+        if not problem and "ended" in request.query:
+            problem = "The session has ended: it was not used for long, or it was ended elsewhere. Enter to begin anew."
         page = LOGIN_PAGE.read_text(encoding="utf-8").replace("{problem}", html.escape(problem))
         return web.Response(text=page, content_type="text/html", status=status)
 
@@ -173,6 +176,12 @@ class Gateway:
         response = web.HTTPSeeOther("/login")
         response.del_cookie(self._cookie)
         return response
+
+    async def _alive(self, request: web.Request) -> web.Response:
+        """Whether this browser's session is there; asking is no use of it."""
+        if self._session(request) is None:
+            raise web.HTTPUnauthorized
+        return web.Response(status=204)
 
     async def _address(self, request: web.Request) -> web.Response:
         """Where the page finds its session: what trame's page asks for first."""
@@ -236,6 +245,8 @@ class Gateway:
             raise web.HTTPBadGateway(text="The session has ended; load the page again.") from None
         await outer.prepare(request)
         session.browsers += 1
+        session.shown = True
+        self.audit.write(session.user, "page opened")
         try:
             ways = [asyncio.create_task(_pump(outer, inner, session)), asyncio.create_task(_pump(inner, outer))]
             _, open_ways = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -243,6 +254,7 @@ class Gateway:
                 way.cancel()
         finally:
             session.browsers -= 1
+            self.audit.write(session.user, "page closed")
             await inner.close()
             await outer.close()
         return outer

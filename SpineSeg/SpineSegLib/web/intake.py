@@ -86,7 +86,10 @@ def take_in(kind: str, source: Path, target: Path) -> dict[str, Any]:
         files = [source] if source.is_file() else sorted(source.iterdir())
         if len(files) != 1:
             raise InputError("A reference is one file: a mask, a .seg.nrrd or a DICOM SEG; choose one.")
-        sitk.WriteImage(read_labelmap(files[0]), str(target / REFERENCE), useCompression=False)
+        mask = read_labelmap(files[0])
+        if not sitk.GetArrayViewFromImage(mask).any():
+            raise InputError("The reference marks nothing; choose the mask of this CT.")
+        sitk.WriteImage(mask, str(target / REFERENCE), useCompression=False)
         return {"notes": [], "dicom": None}
     notes: list[str] = []
     volume = read_volume(source, _largest_series(source, notes), repair=True)
@@ -102,8 +105,10 @@ def _identity(files: Sequence[Path]) -> dict[str, Any] | None:
     if not files:
         return None
     headers = [read_header(path, ("SOPInstanceUID", "PatientID", "SeriesInstanceUID")) for path in files]
+    # anonymisation leaves some headers without an ID; the file's name tells them apart as well
+    names = [header.get("SOPInstanceUID") or path.name for header, path in zip(headers, files, strict=True)]
     return {
-        "instances": [[str(header.SOPInstanceUID), str(path)] for header, path in zip(headers, files, strict=True)],
+        "instances": [[str(name), str(path)] for name, path in zip(names, files, strict=True)],
         "patient": str(headers[0].get("PatientID", "")),
         "series": str(headers[0].get("SeriesInstanceUID", "")),
     }
@@ -145,7 +150,7 @@ def main(arguments: list[str]) -> None:
         answer = take_in(kind, Path(source), Path(target))
     except SpineSegError as error:
         # the reader names the file, but people know it by another name than it has here
-        answer = {"problem": str(error).replace(str(source), "The upload")}
+        answer = {"problem": re.sub(rf"{re.escape(source)}(/[\w.]+\w)?", "The upload", str(error))}
     except MemoryError:
         answer = {"problem": "The image is too large for this server; crop it first."}
     print(json.dumps(answer))

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from trame.widgets.html import Div, Input
-from trame.widgets.vuetify3 import VAlert, VBtn, VProgressLinear, VSelect
 from trame_server.utils.typed_state import TypedState
 
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.files.dicom_frames import read_header
-from SpineSegLib.engine.files.reading import volume_ending
+from SpineSegLib.web.served_cases import find_cases
 from SpineSegLib.web.uploads import read_apart, receive
+from SpineSegLib.web.widgets import alert, button, choice, progress
 
 if TYPE_CHECKING:
     from SpineSegLib.web.page import Page
-
-MAX_CASES = 500
-DEPTH = 3
 
 
 @dataclass
@@ -50,6 +45,12 @@ class OpenPanel:
         self._state.data.cases = list(self._cases)
         page.routes.append(web.post("/upload", self._upload))
 
+    def begin(self) -> None:
+        """Open the case that the server begins with, if there is one."""
+        if name := self.page.control.settings["open"]:
+            self._state.data.case = name
+            self._beginning = asyncio.create_task(self._open_case("ct", name))
+
     def draw_ct(self) -> None:
         """Where to choose a CT."""
         self._draw("ct", self._state.name.case, "Open a case of the server")
@@ -62,69 +63,46 @@ class OpenPanel:
         names = self._state.name
         busy = f"{names.sent} >= 0 || {names.reading}"
         with Div(classes="d-flex ga-2"):
-            for text, icon, folder in (("Files", "mdi-file-upload", False), ("Folder", "mdi-folder-upload", True)):
-                identity = f"{kind}-{text.lower()}"
-                if folder and kind == "reference":
-                    continue
-                Input(
-                    type="file",
-                    id=identity,
-                    multiple=True,
-                    raw_attrs=["webkitdirectory"] if folder else [],
-                    style="display: none",
-                    change=(
-                        f"{names.sent} = 0; {names.problem} = '';"
-                        f" window.spinesegUpload('{kind}', $event.target.files, (n) => {{ {names.sent} = n; }})"
-                        f".then((problem) => {{ {names.sent} = -1; {names.problem} = problem;"
-                        f" $event.target.value = ''; }})"
-                    ),
-                )
-                VBtn(
-                    text if kind == "ct" else "Upload a reference",
-                    prepend_icon=icon,
-                    variant="tonal",
-                    size="small",
-                    disabled=(busy,),
-                    click=f"window.document.getElementById('{identity}').click()",
-                )
-        VSelect(
+            if kind == "ct":
+                self._upload_button(kind, "Files", "mdi-file-upload", busy)
+                self._upload_button(kind, "Folder", "mdi-folder-upload", busy, folder=True)
+            else:
+                self._upload_button(kind, "Upload a reference", "mdi-file-upload", busy)
+        choice(
+            case,
+            names.cases,
+            label,
             v_if=(f"{names.cases}.length",),
-            v_model=(case,),
-            items=(names.cases,),
-            label=label,
-            density="compact",
-            hide_details=True,
-            clearable=False,
-            classes="mt-3",
             disabled=(busy,),
             update_modelValue=(self._open_case, f"['{kind}', $event]"),
         )
-        VProgressLinear(
-            v_if=(busy,),
-            model_value=(f"Math.max({names.sent}, 0)",),
-            indeterminate=(f"{names.reading} || {names.sent} >= 100",),
-            classes="mt-3",
-            height=6,
-            raw_attrs=['aria-label="Uploading"'],
-        )
-        VAlert(
-            v_if=(names.problem,),
-            text=(names.problem,),
-            type="error",
-            density="compact",
-            variant="tonal",
-            classes="mt-3",
-        )
+        progress(busy, f"Math.max({names.sent}, 0)", f"{names.reading} || {names.sent} >= 100", "Uploading")
+        alert(names.problem)
         if kind == "ct":
-            VAlert(
-                v_for=f"note in {names.notes}",
-                key="note",
-                text=("note",),
-                type="warning",
-                density="compact",
-                variant="tonal",
-                classes="mt-3",
-            )
+            alert("note", "warning", v_for=f"note in {names.notes}", key="note")
+
+    def _upload_button(self, kind: str, text: str, icon: str, busy: str, folder: bool = False) -> None:
+        names = self._state.name
+        identity = f"{kind}-folder" if folder else f"{kind}-files"
+        Input(
+            type="file",
+            id=identity,
+            multiple=True,
+            raw_attrs=["webkitdirectory"] if folder else [],
+            style="display: none",
+            change=(
+                f"{names.sent} = 0; {names.problem} = '';"
+                f" window.spinesegUpload('{kind}', $event.target.files, {self.page.control.settings['upload_mb']},"
+                f" (n) => {{ {names.sent} = n; }})"
+                f".then((problem) => {{ {names.sent} = -1; {names.problem} = problem; $event.target.value = ''; }})"
+            ),
+        )
+        button(
+            text,
+            prepend_icon=icon,
+            disabled=(busy,),
+            click=f"window.document.getElementById('{identity}').click()",
+        )
 
     async def _upload(self, request: web.Request) -> web.Response:
         settings = self.page.control.settings
@@ -150,8 +128,7 @@ class OpenPanel:
 
     async def _open(self, kind: str, source: Path, name: str) -> None:
         data = self._state.data
-        if self.page.runner.busy:
-            raise InputError("Wait until what is computed now is done, or cancel it, before opening something else.")
+        self._refuse_while_busy()
         if kind == "reference" and self.page.workspace.ct is None:
             raise InputError("Open the CT first; the reference is shown over it.")
         data.reading, data.problem = True, ""
@@ -159,6 +136,7 @@ class OpenPanel:
         try:
             with tempfile.TemporaryDirectory(dir=self.page.control.settings["folder"]) as folder:
                 taken = await read_apart(kind, source, Path(folder))
+                self._refuse_while_busy()  # something may have been started meanwhile
                 if kind == "reference":
                     self.page.workspace.show_reference(Path(folder))
                 else:
@@ -168,28 +146,6 @@ class OpenPanel:
             data.reading = False
             self.page.flush()
 
-
-def find_cases(data: Path) -> Iterator[tuple[str, Path]]:
-    """Volume files and DICOM folders in a folder, by their names; links that lead out of it are left out."""
-    data = data.resolve()
-    found = 0
-    for folder, folders, files in os.walk(data):
-        place = Path(folder)
-        folders.sort()
-        if len(place.relative_to(data).parts) >= DEPTH:
-            folders.clear()
-        dicom = False
-        for name in sorted(files):
-            path = place / name
-            if found >= MAX_CASES:
-                return
-            if not path.resolve().is_relative_to(data):
-                continue
-            if volume_ending(path):
-                yield str(path.relative_to(data)), path
-            elif dicom or read_header(path) is None:
-                continue
-            else:
-                dicom = True
-                yield str(place.relative_to(data)), place
-            found += 1
+    def _refuse_while_busy(self) -> None:
+        if self.page.runner.busy:
+            raise InputError("Wait until what is computed now is done, or cancel it, before opening something else.")

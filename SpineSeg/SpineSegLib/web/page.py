@@ -13,20 +13,25 @@ from trame_slicer import module as trame_slicer_module
 from trame_slicer.app.logic import LayoutButtonLogic, SegmentEditorLogic
 from trame_slicer.app.ui import LayoutButton, SegmentEditorUI, SegmentEditorUndoRedoUI
 from trame_slicer.rca_view import register_rca_factories
-from trame_slicer.views import SliceView
 
+from SpineSegLib.scene.volumes import axial_position
+from SpineSegLib.web.cases_panel import CasesPanel
 from SpineSegLib.web.compare_panel import ComparePanel
 from SpineSegLib.web.control import Control
 from SpineSegLib.web.display_panel import DisplayPanel
 from SpineSegLib.web.downloads import Downloads
 from SpineSegLib.web.layout import Frame
 from SpineSegLib.web.open_panel import OpenPanel
+from SpineSegLib.web.review_panel import ReviewPanel
 from SpineSegLib.web.runner import Runner
 from SpineSegLib.web.segment_panel import SegmentPanel
 from SpineSegLib.web.training_panel import TrainingPanel
+from SpineSegLib.web.versions_panel import VersionsPanel
 from SpineSegLib.web.workspace import Workspace
 
 LAYOUT = "Quad View"
+# once a second for an hour: who is behind a bad connection need not watch it
+RECONNECTING = '<trame-reconnect message="Connection lost, trying again ..." :delay="1000" :max-retry="3600" />'
 
 
 class Page:
@@ -39,6 +44,7 @@ class Page:
         self.workspace = Workspace()
         server.enable_module(trame_slicer_module)
         server.state.trame__title = "SpineSeg"
+        server.state.trame__template_error_reconnect = RECONNECTING
         app = self.workspace.app
         register_rca_factories(app.view_manager, server, rca_encoder="jpeg")
         self._editor = SegmentEditorLogic(server, app)
@@ -50,7 +56,10 @@ class Page:
         self.open = OpenPanel(self)
         self.segment = SegmentPanel(self)
         self.compare = ComparePanel(self)
+        self.review = ReviewPanel(self)
+        self.cases = CasesPanel(self)
         self.training = TrainingPanel(self)
+        self.versions = VersionsPanel(self)
         self.display = DisplayPanel(self)
         self.downloads = Downloads(self)
         self._opened: slicer.vtkMRMLScalarVolumeNode | None = None
@@ -62,6 +71,7 @@ class Page:
         self.frame.add_panel("Edit", "mdi-brush", self._draw_edit)
         self.frame.add_panel("Re-train", "mdi-school", self._padded(self.training.draw), needs_ct=False)
         self.frame.add_panel("Display", "mdi-tune-variant", self.display.draw)
+        self.frame.typed_state.bind_changes({self.frame.typed_state.name.tool: lambda _: self._look_again()})
         app.segmentation_editor.active_segment_id_changed.connect(lambda _: self.segment.update())
         with self.frame.view_buttons:
             layouts.set_ui(LayoutButton())
@@ -80,10 +90,12 @@ class Page:
         """Send the browser what changed."""
         self.server.state.flush()
 
-    def axial_view(self) -> SliceView:
-        """The view that shows axial slices."""
+    def shown_position(self) -> float:
+        """Position in the CT (mm towards the head, see `axial_position`) of the slice that the axial view shows."""
         views = self.workspace.app.view_manager.get_slice_views()
-        return next(view for view in views if view.get_orientation() == "Axial")
+        axial = next(view for view in views if view.get_orientation() == "Axial")
+        to_ras = axial.get_view_node().GetSliceToRAS()
+        return axial_position(self.workspace.ct, [to_ras.GetElement(row, 3) for row in range(3)])
 
     def reset_3d_view(self) -> None:
         """Bring what is shown in 3D into view."""
@@ -109,6 +121,11 @@ class Page:
             self._opened = workspace.ct
             self.edit_anew()
 
+    def _look_again(self) -> None:
+        """Show what other sessions have done to cases and models meanwhile."""
+        self.segment.find_models(keep=True)
+        self.workspace.tell()
+
     def _padded(self, draw: Callable[[], None]) -> Callable[[], None]:
         def drawn() -> None:
             with Div(classes="pa-3"):
@@ -123,4 +140,6 @@ class Page:
         self.downloads.draw()
 
     def _draw_edit(self) -> None:
-        self._editor_ui = SegmentEditorUI()
+        self.review.draw()
+        with Div(style="flex: 1; min-height: 0"):
+            self._editor_ui = SegmentEditorUI()

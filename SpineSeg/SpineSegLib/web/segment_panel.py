@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trame.widgets.vuetify3 import VAlert, VRadio, VRadioGroup, VRangeSlider, VSelect, VSwitch
+from trame.widgets.vuetify3 import VRadio, VRadioGroup, VRangeSlider
 from trame_server.utils.typed_state import TypedState
 
 from SpineSegLib.engine.errors import ModelError
 from SpineSegLib.engine.models.model_catalogue import find_models, resolve_model
+from SpineSegLib.scene.review import remember_run
 from SpineSegLib.scene.segment_run import SegmentRun
-from SpineSegLib.scene.volumes import axial_limits, axial_position, ct_problem
-from SpineSegLib.web.widgets import draw_job
+from SpineSegLib.scene.volumes import axial_limits, ct_problem
+from SpineSegLib.web.widgets import alert, choice, job, switch
 
 if TYPE_CHECKING:
     from SpineSegLib.web.page import Page
@@ -45,13 +46,15 @@ class SegmentPanel:
         self.find_models()
         page.workspace.changed.append(self.update)
 
-    def find_models(self) -> None:
-        """Look for models anew: re-training may have made one. The current one is chosen."""
+    def find_models(self, keep: bool = False) -> None:
+        """Look for models anew: re-training may have made one. The current one is chosen, or to `keep` what was."""
         data = self.state.data
         self._models = {model.name: model.path for model in find_models() if model.problem is None}
         data.models = list(self._models)
+        if keep and data.model in self._models:
+            return
         now = resolve_model().name.removesuffix(".weights.h5")
-        data.model = now if now in data.models else next(iter(data.models), "")
+        data.model = now if now in self._models else next(iter(self._models), "")
 
     def model(self) -> Path:
         """The file of the chosen model. What the browser says is not taken for a path. Raises ModelError."""
@@ -62,16 +65,10 @@ class SegmentPanel:
 
     def draw(self) -> None:
         """Draw the panel."""
-        names, running = self.state.name, f"!!{self.page.runner.names.kind}"
-        VSelect(
-            v_model=(names.model,),
-            items=(names.models,),
-            label="Model",
-            density="compact",
-            hide_details=True,
-            disabled=(running,),
-        )
-        with VRadioGroup(v_model=(names.part,), density="compact", hide_details=True, disabled=(running,)):
+        names, runner = self.state.name, self.page.runner
+        while_free = {"disabled": (f"!!{runner.names.kind}",)}
+        choice(names.model, names.models, "Model", **while_free)
+        with VRadioGroup(v_model=(names.part,), density="compact", hide_details=True, **while_free):
             VRadio(label="Whole volume", value="whole")
             VRadio(label="Slice shown in the axial view", value="current")
             VRadio(label="Slices from ... to ...", value="range")
@@ -84,36 +81,13 @@ class SegmentPanel:
             thumb_label=True,
             density="compact",
             hide_details=True,
-            disabled=(running,),
             raw_attrs=['aria-label="Slices, mm from the feet"'],
+            **while_free,
         )
-        VSwitch(
-            v_model=(names.postprocess,),
-            label="Remove specks and fill holes",
-            density="compact",
-            hide_details=True,
-            color="primary",
-            disabled=(running,),
-        )
-        draw_job(
-            self.page.runner.names, "segment", "Segment", names.can_segment, self._segment, self.page.runner.cancel
-        )
-        VAlert(
-            v_if=(names.problem,),
-            text=(names.problem,),
-            type="error",
-            density="compact",
-            variant="tonal",
-            classes="mt-2",
-        )
-        VSwitch(
-            v_model=(names.surfaces,),
-            label="Show in 3D",
-            density="compact",
-            hide_details=True,
-            color="primary",
-            disabled=(f"!{names.segmented} || {running}",),
-        )
+        switch(names.postprocess, "Remove specks and fill holes", **while_free)
+        job(runner.names, "segment", "Segment", names.can_segment, self._segment, runner.cancel)
+        alert(names.problem)
+        switch(names.surfaces, "Show in 3D", disabled=(f"!{names.segmented} || !!{runner.names.kind}",))
 
     def update(self) -> None:
         """Show what can be done with what is open."""
@@ -128,7 +102,7 @@ class SegmentPanel:
 
     def _segment(self) -> None:
         self.page.deactivate_tools()
-        self.page.runner.start("segment", self._begin, describe, lambda _: self.page.edit_anew())
+        self.page.runner.start("segment", self._begin, describe, self._segmented)
 
     def _begin(self) -> SegmentRun:
         data, workspace = self.state.data, self.page.workspace
@@ -141,15 +115,18 @@ class SegmentPanel:
             postprocess=data.postprocess,
         )
 
+    def _segmented(self, run: SegmentRun) -> None:
+        if run.state == "finished":
+            remember_run(run.segmentation_node, run.started["model"], run.uncertainties)
+        self.page.edit_anew()
+
     def _region(self) -> tuple[float, float] | None:
-        data, workspace = self.state.data, self.page.workspace
+        data = self.state.data
         if data.part == "whole":
             return None
         if data.part == "range":
             return tuple(data.span)
-        to_ras = self.page.axial_view().get_view_node().GetSliceToRAS()
-        position = axial_position(workspace.ct, [to_ras.GetElement(row, 3) for row in range(3)])
-        return position, position
+        return (self.page.shown_position(),) * 2
 
     def _show_surfaces(self, shown: bool) -> None:
         # by the editor, which else hides them again

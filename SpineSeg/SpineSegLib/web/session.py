@@ -25,7 +25,7 @@ def main() -> None:
     control = Control()
     sys.argv = sys.argv[:1]  # trame reads them
     server = get_server("spineseg", client_type="vue3")
-    server.enable_module({"serve": STATIC, "scripts": ["spineseg/upload.js"]})
+    server.enable_module({"serve": STATIC, "scripts": ["spineseg/page.js"]})
     page = Page(server, control)
 
     @web.middleware
@@ -48,6 +48,7 @@ def main() -> None:
         ending: list[asyncio.Task] = []
         control.listen(lambda: ending.append(asyncio.create_task(end())))
         control.say(ready=server.port)
+        page.open.begin()
 
     server.controller.on_server_bind.add(bind)
     server.controller.on_server_ready.add(ready)

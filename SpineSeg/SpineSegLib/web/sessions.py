@@ -19,19 +19,23 @@ from SpineSegLib.web.audit import Audit
 from SpineSegLib.web.job_queue import JobQueue
 from SpineSegLib.web.settings import WebSettings
 
-START_SECONDS = 60
+START_SECONDS = 180  # a machine under load needs its time
 END_SECONDS = 5
 KEY_HEADER = "X-SpineSeg-Key"
 
 
 class Session:
-    """One session: `user` started it; `port` on loopback answers only who knows `key`; `browsers` are connected now."""
+    """One session: `user` started it; `port` on loopback answers only who knows `key`; `browsers` are connected now.
+
+    `shown`: a browser was connected at some time.
+    """
 
     def __init__(self, user: str) -> None:
         self.user = user
         self.key = secrets.token_urlsafe(32)
         self.port = 0
         self.browsers = 0
+        self.shown = False
         self.last_seen = time.monotonic()
         self.folder = Path(tempfile.mkdtemp(prefix="spineseg-web-"))
         self._process: asyncio.subprocess.Process | None = None
@@ -61,6 +65,7 @@ class Session:
                 "key": self.key,
                 "folder": str(self.folder),
                 "data": None if settings.data is None else str(settings.data.resolve()),
+                "open": settings.open,
                 "store": str(settings.store_folder),
                 "upload_mb": settings.upload_mb,
             }
@@ -116,7 +121,8 @@ class Sessions:
     async def open(self, user: str) -> str | None:
         """A cookie for `user`: of a session of theirs that no browser shows, else a new one; None if none is free."""
         for cookie, session in list(self._by_cookie.items()):
-            if session.user == user and session.alive and not session.browsers:
+            # one never shown is still on the way to the browser it was started for
+            if session.user == user and session.alive and session.shown and not session.browsers:
                 # an older browser's cookie ends here: nobody else comes back to it
                 fresh = secrets.token_urlsafe(32)
                 self._by_cookie[fresh] = self._by_cookie.pop(cookie)

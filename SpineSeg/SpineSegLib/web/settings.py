@@ -9,6 +9,7 @@ from pathlib import Path
 
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.models.model_catalogue import user_models_dir
+from SpineSegLib.web.served_cases import find_cases
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class WebSettings:
-    """`data`: folder whose cases everybody may open; `store`: folder of the training set and the audit log.
+    """`data`: folder whose cases everybody may open; `open`: the case of it that a session begins with; `store`: folder
+    of the training set and the audit log.
 
     `sessions` may be open at once; `jobs` of them compute at once, the others wait in a queue. `upload_mb` is the size
     of one upload, unpacked. `debug`: sessions write what libraries say to the terminal, which may name files.
@@ -52,6 +54,7 @@ class WebSettings:
     host: str = "127.0.0.1"
     port: int = 8080
     data: Path | None = None
+    open: str | None = None
     store: Path | None = None
     certificate: Path | None = None
     private_key: Path | None = None
@@ -91,6 +94,8 @@ class WebSettings:
                 raise InputError(f"{path} does not exist; check the path.")
         if self.data is not None and not self.data.is_dir():
             raise InputError(f"{self.data} is not a folder; give the folder that holds the cases.")
+        if self.open is not None and (self.data is None or self.open not in dict(find_cases(self.data))):
+            raise InputError(f"{self.open} is no case in the folder of --data; give a name as the page lists it.")
         if not self.loopback and not (self.tls and self.tokens):
             raise InputError(
                 f"On {self.host} others can reach the server, so it needs --certificate, --private-key and --tokens;"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,16 @@ from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import Architecture
 
 SOURCE = Path(__file__).resolve().parents[3] / "SpineSeg"
-SIZE = (64, 60, 12)  # of the CT
+BRAKE = Path(__file__).resolve().parent / "brake"
+UPLOAD_MB = 40
 IN_PROCESS = """
+from pathlib import Path
 import SimpleITK as sitk
 from SpineSegLib.engine.models.network import Network
 from SpineSegLib.engine.files.reading import read_volume
 from SpineSegLib.engine.segmenter import Segmentation
 
-segmentation = Segmentation(read_volume({ct!r}), Network({model!r}, "cpu"))
+segmentation = Segmentation(read_volume(Path({ct!r})), Network({model!r}, "cpu"))
 for _ in segmentation:
     pass
 sitk.WriteImage(segmentation.labelmap(), {out!r})
@@ -39,16 +42,28 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True)
 class Serving:
-    """A running server: the `link` to open; the DICOM files of a CT lie in `data`/ct."""
+    """A running server: the `link` to open; the DICOM files of a CT lie in `data`/ct, models in `models`."""
 
     link: str
     data: Path
     store: Path
+    models: Path
+    brake: Path
 
     @property
     def address(self) -> str:
         """The link without its key."""
         return self.link.split("?")[0]
+
+    @contextmanager
+    def holding(self, event: str, number: int) -> Iterator[None]:
+        """Keep jobs from going on once they have reported so many: "progress" of slices, "epoch"."""
+        file = self.brake / event
+        file.write_text(str(number))
+        try:
+            yield
+        finally:
+            file.unlink()
 
     def audit(self) -> list[dict]:
         """The audit log so far."""
@@ -73,40 +88,49 @@ def small_model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def expected_mask(small_model, tmp_path_factory, run_python) -> sitk.Image:
-    """What the engine, asked directly, makes of the CT with the small model."""
-    folder = tmp_path_factory.mktemp("expected")
-    sitk.WriteImage(smooth_ct(size=SIZE), str(folder / "ct.nrrd"))
-    run_python(IN_PROCESS.format(ct=str(folder / "ct.nrrd"), model=str(small_model), out=str(folder / "mask.nrrd")))
-    return sitk.ReadImage(str(folder / "mask.nrrd"))
+def study(tmp_path_factory) -> Path:
+    """The DICOM files of a CT of a patient who has a name."""
+    folder = tmp_path_factory.mktemp("study") / "ct"
+    write_ct_series(folder, smooth_ct(size=(64, 60, 12)), patient="Doe^Jane")
+    return folder
 
 
 @pytest.fixture(scope="session")
-def serving(tmp_path_factory, small_model) -> Iterator[Serving]:
+def expected_mask(study, small_model, tmp_path_factory, run_python) -> sitk.Image:
+    """What the engine, asked directly, makes of the study with the small model."""
+    out = tmp_path_factory.mktemp("expected") / "mask.nrrd"
+    run_python(IN_PROCESS.format(ct=str(study), model=str(small_model), out=str(out)))
+    return sitk.ReadImage(str(out))
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory, small_model, study) -> Iterator[Serving]:
     """`spineseg web` with two sessions at most."""
     pytest.importorskip("trame_slicer", reason="trame-slicer is needed for the web page: pip install 'spineseg[web]'")
     if not any(map(find_library, ("OSMesa", "EGL"))):
         pytest.skip("nothing to draw views with; install libosmesa6")
     folder = tmp_path_factory.mktemp("web")
-    data, store, models = (folder / name for name in ("data", "store", "models"))
-    for place in (data, models):
+    data, store, models, brake = (folder / name for name in ("data", "store", "models", "brake"))
+    for place in (models, brake):
         place.mkdir()
+    shutil.copytree(study, data / "ct")
     for path in small_model.parent.iterdir():
         shutil.copy(path, models)
-    write_ct_series(data / "ct", smooth_ct(size=SIZE), patient="Doe^Jane")
-    command = [sys.executable, "-m", "SpineSegLib.cli", "web", "--port", "0", "--sessions", "2"]
+    environment = {"PYTHONPATH": f"{SOURCE}{os.pathsep}{BRAKE}", "SPINESEG_BRAKE": str(brake)}
+    limits = ("--sessions", "2", "--upload-mb", str(UPLOAD_MB))
+    command = [sys.executable, "-m", "SpineSegLib.cli", "web", "--port", "0", *limits]
     with (folder / "errors.txt").open("wb") as errors:
         process = subprocess.Popen(
             [*command, "--data", str(data), "--store", str(store)],
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, "PYTHONPATH": str(SOURCE), "SPINESEG_MODELS": str(models)},
+            env={**os.environ, **environment, "SPINESEG_MODELS": str(models)},
             text=True,
         )
     try:
         said = process.stdout.readline()
         assert "SpineSeg is at " in said, (folder / "errors.txt").read_text()
-        yield Serving(said.split()[-1], data, store)
+        yield Serving(said.split()[-1], data, store, models, brake)
     finally:
         process.terminate()
         process.wait(30)

@@ -1,9 +1,10 @@
-"""CT in by C-STORE, DICOM SEG out by C-STORE, with pynetdicom's own applications as the PACS."""
+"""CT in by C-STORE, DICOM SEG out by C-STORE, with pynetdicom's own applications and Orthanc as the PACS."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -70,8 +71,8 @@ def pacs(tmp_path):
 def listening(tmp_path):
     """Run a coroutine function with a listener; gives what it wrote into the audit log."""
 
-    def run(visit, port, **more):
-        settings = WebSettings(dicom_port=0, dicom_to=Peer("ANY", "127.0.0.1", port), **more)
+    def run(visit, port, listen=0, **more):
+        settings = WebSettings(dicom_port=listen, dicom_to=Peer("ANY", "127.0.0.1", port), **more)
         settings.check()
         audit = Audit(tmp_path / "audit.jsonl")
 
@@ -93,12 +94,11 @@ def listening(tmp_path):
     return run
 
 
-def test_a_study_comes_back_segmented(listening, pacs, tmp_path, monkeypatch, small_model, expected_mask):
+def test_a_study_comes_back_segmented(listening, pacs, tmp_path, monkeypatch, study, small_model, expected_mask):
     arrived, port = pacs
     monkeypatch.setenv("SPINESEG_MODELS", str(small_model.parent))
-    ct = smooth_ct(size=(64, 60, 12))
-    files = write_series(tmp_path / "study" / "ct", ct, patient="Doe^Jane")
-    write_series(tmp_path / "study" / "scout", smooth_ct(size=(64, 60, 3)), patient="Doe^Jane", series_number=2)
+    files = list(shutil.copytree(study, tmp_path / "study" / "ct").iterdir())
+    write_series(tmp_path / "study" / "scout", smooth_ct(size=(64, 60, 3)), series_number=2)
 
     async def visit(port, log):
         assert await sends(port, tmp_path / "study") == 0
@@ -106,14 +106,79 @@ def test_a_study_comes_back_segmented(listening, pacs, tmp_path, monkeypatch, sm
 
     log = listening(visit, port, dicom_from=(Peer("PACS", "127.0.0.1"),))
     assert [line["event"] for line in log] == ["received", "segmented", "returned"]
-    assert (log[0]["instances"], log[1]["segmented"], log[1]["refused"], log[2]["results"]) == (15, 1, 1, 1)
+    assert (log[0]["instances"], log[1]["segmented"], log[1]["refused"], log[2]["results"]) == (len(files) + 3, 1, 1, 1)
     assert "Doe" not in json.dumps(log)
 
     (result,) = arrived.iterdir()
     source, segmentation = pydicom.dcmread(files[0]), pydicom.dcmread(result)
     assert (segmentation.Modality, segmentation.PatientID) == ("SEG", source.PatientID)
     assert segmentation.StudyInstanceUID == source.StudyInstanceUID
-    mask = sitk.Resample(read_labelmap(result), ct, sitk.Transform(), sitk.sitkNearestNeighbor)
+    mask = sitk.Resample(read_labelmap(result), expected_mask, sitk.Transform(), sitk.sitkNearestNeighbor)
+    assert np.array_equal(sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(expected_mask))
+
+
+@pytest.fixture
+def orthanc(tmp_path):
+    """A running Orthanc, which knows SpineSeg at a port; gives the address of its REST interface, and the ports."""
+    program = shutil.which("Orthanc") or pytest.skip("Orthanc is not here: apt install orthanc")
+    http, dicom, ours = (free_port() for _ in range(3))
+    settings = {
+        "HttpPort": http,
+        "DicomPort": dicom,
+        "DicomAet": "ORTHANC",
+        "RemoteAccessAllowed": False,
+        "DicomModalities": {"spineseg": ["SPINESEG", "127.0.0.1", ours]},
+        "StorageDirectory": str(tmp_path / "orthanc"),
+        "IndexDirectory": str(tmp_path / "orthanc"),
+    }
+    (tmp_path / "orthanc.json").write_text(json.dumps(settings))
+    with (tmp_path / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen([program, str(tmp_path / "orthanc.json")], stdout=log, stderr=log)
+    yield f"http://127.0.0.1:{http}", dicom, ours
+    process.terminate()
+    process.wait()
+
+
+def test_orthanc_gets_back_the_segmentation_of_a_study(
+    orthanc, listening, tmp_path, monkeypatch, study, small_model, expected_mask
+):
+    import aiohttp
+
+    address, port, ours = orthanc
+    monkeypatch.setenv("SPINESEG_MODELS", str(small_model.parent))
+
+    async def visit(_, log):
+        async with aiohttp.ClientSession(address) as client:
+
+            async def ask(path, **data):
+                async with client.request("POST" if data else "GET", path, **data) as answer:
+                    assert answer.status == 200, await answer.text()
+                    return await (answer.json() if answer.content_type == "application/json" else answer.read())
+
+            async def awake():
+                try:
+                    return await ask("/system")
+                except aiohttp.ClientConnectorError:
+                    return None
+
+            while await awake() is None:
+                await asyncio.sleep(0.1)
+            for path in study.iterdir():
+                await ask("/instances", data=path.read_bytes())
+            (case,) = await ask("/studies")
+            await ask("/modalities/spineseg/store", json={"Resources": [case]})
+            await until(lambda: any(line["event"] in ("returned", "failed") for line in log()))
+            (case,) = await ask("/studies?expand")  # the result belongs to the same study
+            series = [await ask(f"/series/{each}") for each in case["Series"]]
+            (result,) = (each for each in series if each["MainDicomTags"]["Modality"] == "SEG")
+            (tmp_path / "result.dcm").write_bytes(await ask(f"/instances/{result['Instances'][0]}/file"))
+
+    log = listening(visit, port, listen=ours, dicom_from=(Peer("ORTHANC", "127.0.0.1"),))
+    assert [line["event"] for line in log] == ["received", "segmented", "returned"]
+    assert log[0]["instances"] == len(list(study.iterdir()))
+    mask = sitk.Resample(
+        read_labelmap(tmp_path / "result.dcm"), expected_mask, sitk.Transform(), sitk.sitkNearestNeighbor
+    )
     assert np.array_equal(sitk.GetArrayFromImage(mask), sitk.GetArrayFromImage(expected_mask))
 
 

@@ -127,9 +127,18 @@ def ask(tmp_path):
 
 
 def test_without_a_session_there_is_only_the_login_page(ask):
-    paths = ["/", "/index.html", "/ws", "/upload", "/download/spine.dcm", "/spineseg/upload.js", "/../../etc/passwd"]
+    paths = [
+        "/",
+        "/index.html",
+        "/ws",
+        "/upload",
+        "/download/spine.dcm",
+        "/spineseg/page.js",
+        "/alive",
+        "/../../etc/passwd",
+    ]
     answers = ask(*({"path": path} for path in paths), {"path": "/upload", "method": "POST"}, {"path": "/login"})
-    assert [status for status, *_ in answers] == [303, 303, *[401] * 6, 200]
+    assert [status for status, *_ in answers] == [303, 303, *[401] * 7, 200]
     assert answers[0][1]["Location"] == "/login"
     for _, headers, _ in answers:
         assert {"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options"} <= headers.keys()

@@ -36,6 +36,8 @@ def test_a_session_answers_only_its_gateway_and_leaves_nothing_when_idle(tmp_pat
 
         # another person finds no place; the same one comes back to the same session, with another cookie
         assert await sessions.open("ben") is None
+        assert await sessions.open("anna") is None, "the first is still on the way to the browser it was started for"
+        session.shown = True  # as the gateway notes it
         fresh = await sessions.open("anna")
         assert sessions.find(fresh) is session
         assert sessions.find(cookie) is None

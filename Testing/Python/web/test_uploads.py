@@ -13,7 +13,8 @@ import h5py
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from ct_samples import assert_sentence, write_series
+from ct_samples import assert_sentence, edit, write_series
+from geometry import smooth_ct
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.exchange import read_exchanged_volume
 
@@ -225,4 +226,12 @@ def test_reading_apart_tells_problems_and_outlives_a_crash(tmp_path, monkeypatch
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(InputError) as error:
         asyncio.run(read_apart("ct", tmp_path / "000001.nii.gz", tmp_path))
+    assert_sentence(error)
+
+
+def test_a_slice_that_states_more_pixels_than_it_has_is_refused(tmp_path):
+    for path in write_series(tmp_path / "ct", smooth_ct(size=(8, 8, 3))):
+        edit(path, Rows=65535, Columns=65535)
+    with pytest.raises(InputError) as error:
+        asyncio.run(read_apart("ct", tmp_path / "ct", tmp_path))
     assert_sentence(error)
