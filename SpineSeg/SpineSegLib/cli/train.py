@@ -86,7 +86,10 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     parser.add_argument("--batch", metavar="N", type=int, help="patches per batch (default: 16, with --cases 8)")
     parser.add_argument("--patch", metavar="N", type=int, default=160, help="pixels of a patch's side (default: 160)")
     parser.add_argument(
-        "--learning-rate", metavar="X", type=float, help="highest learning rate (default: 0.002, from a model 0.0003)"
+        "--learning-rate",
+        metavar="X",
+        type=float,
+        help="highest learning rate (default: 0.002, from a model 0.0003, with --cases 0.001)",
     )
     parser.add_argument(
         "--patience",

@@ -27,6 +27,15 @@ class Canvas:
         self.spine_depth = np.full(grid.shape, OUTSIDE, np.float16)
         self.bone_depth = np.full(grid.shape, OUTSIDE, np.float16)
 
+    @classmethod
+    def on(cls, anatomy: Anatomy) -> Canvas:
+        """A canvas that goes on from a copy of a finished patient; its grid begins at the origin."""
+        canvas = cls.__new__(cls)
+        canvas.grid = Grid(anatomy.tissue.shape, anatomy.spacing, (0.0, 0.0, 0.0))
+        canvas.tissue, canvas.bone_depth = anatomy.tissue.copy(), anatomy.bone_depth.copy()
+        canvas.vertebrae, canvas.spine_depth = anatomy.vertebrae, anatomy.spine_depth
+        return canvas
+
     def bone(self, patch: Patch, tissue: Tissue, number: int = 0) -> None:
         """Draw a bone from its signed distance; `number` is its VerSe number where it belongs to the spine."""
         if patch.empty:

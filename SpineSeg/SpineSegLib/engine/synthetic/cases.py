@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, roughen, spine_kinds, warp
+from SpineSegLib.engine.synthetic.aorta import with_close_aorta
 from SpineSegLib.engine.synthetic.labelmaps import level_centres
+from SpineSegLib.engine.synthetic.ribs import with_new_ribs
 from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, truth_on_grid
 from SpineSegLib.engine.synthetic.tissues import Tissue, TissueStyle, paint
+from SpineSegLib.engine.synthetic.vertebra import NUMBERS
+
+View = Literal["wide", "long", "short"]
+_HEIGHTS: dict[View, tuple[float, float]] = {"wide": (110, 200), "long": (70, 210), "short": (24, 80)}  # mm
+_JUNCTION = [NUMBERS[name] for name in ("T10", "T11", "T12", "L1")]
 
 
 @dataclass(frozen=True)
@@ -24,15 +32,26 @@ class SyntheticCase:
     scan: ScanSettings
 
 
-def render_case(anatomy: Anatomy, rng: np.random.Generator, wide: bool | None = None) -> SyntheticCase:
-    """Render one scan of `anatomy`; `wide` asks for the whole body in the field of view (drawn where None)."""
-    if wide is None:
-        wide = rng.random() < 0.3
+def render_case(anatomy: Anatomy, rng: np.random.Generator, view: View | None = None) -> SyntheticCase:
+    """Render one scan of `anatomy`, which may get ribs and an aorta of its own.
+
+    `view`, drawn where None: "wide" shows the whole body, "long" a good part of the spine, "short" a few cm of it,
+    mostly where the ribs end.
+    """
+    if view is None:
+        view = ("wide", "long", "short")[int(np.searchsorted((0.3, 0.7), rng.random()))]
+    wide = view == "wide"
+    if not wide and rng.random() < 0.65:
+        anatomy = with_new_ribs(anatomy, rng)
+    if rng.random() < 0.4:
+        anatomy = with_close_aorta(anatomy, rng)
     spine = anatomy.vertebrae > 0
     # A wide scan may go on beyond the spine's ends, where there are thighs or a neck.
     levels = np.flatnonzero((anatomy.tissue != Tissue.AIR if wide else spine).any(axis=(1, 2)))
-    height = int(rng.uniform(110, 200) if wide else rng.uniform(70, 210))
-    height = min(height, len(levels))
+    height = min(int(rng.uniform(*_HEIGHTS[view])), len(levels))
+    if view == "short" and rng.random() < 0.6:
+        junction = np.flatnonzero(np.isin(anatomy.vertebrae, _JUNCTION).any(axis=(1, 2)))
+        levels = junction if len(junction) > height else levels
     lowest = int(levels[0]) + height // 2
     middle = int(rng.integers(lowest, max(lowest, int(levels[-1]) - height // 2) + 1))
     heights = np.flatnonzero(spine.any(axis=(1, 2)))

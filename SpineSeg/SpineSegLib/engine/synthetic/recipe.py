@@ -13,10 +13,11 @@ import SimpleITK as sitk
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.writing import write_image
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
-from SpineSegLib.engine.synthetic.cases import render_case
+from SpineSegLib.engine.synthetic.cases import View, render_case
 from SpineSegLib.engine.synthetic.labelmaps import trunk_anatomy, vertebrae_anatomy
 from SpineSegLib.engine.synthetic.phantom import make_phantom
 from SpineSegLib.engine.synthetic.rib_heads import with_rib_heads
+from SpineSegLib.engine.synthetic.vertebra import NUMBERS
 
 # Label maps of whole trunks, and for each vertebra-only mask the trunks it is set into.
 TRUNKS = {"s0328": "ts_s0328_117.seg.nrrd", "s0327": "monai_s0327_104.nrrd", "spl": "spl_abdomen.nii.gz"}
@@ -33,8 +34,8 @@ VERTEBRAE = {
 }
 # Anatomies that are only ever used for validation: no training image shows any part of them.
 VALIDATION = ("spl", "verse010-spl")
-MIXED_CASES, WIDE_CASES, PHANTOMS, HEADS, VALIDATION_CASES = 212, 25, 26, 9, 16
-_FIRST_WIDE = 1000  # numbers of the wide cases
+MIXED_CASES, WIDE_CASES, SHORT_CASES, PHANTOMS, HEADS, VALIDATION_CASES = 212, 25, 60, 26, 9, 16
+_FIRST_WIDE, _FIRST_SHORT = 1000, 2000  # numbers of the wide and of the short cases
 _FIRST_PHANTOM = 10_000  # seeds of the phantoms; smaller ones stay for testing
 _PHANTOM_REGIONS = {
     "spine": ("lumbar", "lumbosacral", "thoracolumbar", "thoracic"),
@@ -48,15 +49,15 @@ def render_recipe(
     """Render the recipe's training and validation cases from the label maps in `source`; returns their two folders.
 
     Training shows every anatomy, then the trunks alone in wide fields of view (pelvis, thighs and arms are what is most
-    easily taken for spine), then procedural phantoms, and heads, which hold no spine. Cases that exist already are
-    kept, so that a run that was broken
-    off goes on. Raises InputError where a file is missing. `progress` gets the number of cases done and the total.
+    easily taken for spine), short scans of where the ribs end, procedural phantoms, and heads, which hold no spine.
+    Cases that exist already are kept, so that a run that was broken off goes on. Raises InputError where a file is
+    missing. `progress` gets the number of cases done and the total.
     """
     anatomies = list(load_anatomies(source, seed))
     validation = [a for a in anatomies if a.name in VALIDATION]
     training = [a for a in anatomies if a.name not in VALIDATION]
     trunks = [a for a in training if a.name in TRUNKS]
-    total = MIXED_CASES + WIDE_CASES + PHANTOMS + HEADS + VALIDATION_CASES
+    total = MIXED_CASES + WIDE_CASES + SHORT_CASES + PHANTOMS + HEADS + VALIDATION_CASES
     done = 0
 
     def one_more() -> None:
@@ -67,7 +68,10 @@ def render_recipe(
     folders = out / "training", out / "validation"
     # Trunks show the real surroundings of their spine, so they come up twice as often.
     render_cases(trunks + training, folders[0], range(MIXED_CASES), seed, progress=one_more)
-    render_cases(trunks, folders[0], range(_FIRST_WIDE, _FIRST_WIDE + WIDE_CASES), seed, wide=True, progress=one_more)
+    render_cases(trunks, folders[0], range(_FIRST_WIDE, _FIRST_WIDE + WIDE_CASES), seed, "wide", one_more)
+    with_last_ribs = [a for a in training if (a.vertebrae == NUMBERS["T12"]).any()]
+    short = range(_FIRST_SHORT, _FIRST_SHORT + SHORT_CASES)
+    render_cases(with_last_ribs, folders[0], short, seed, "short", one_more)
     render_phantoms(folders[0], range(PHANTOMS), seed, progress=one_more)
     render_heads(folders[0], range(HEADS), progress=one_more)
     render_cases(validation, folders[1], range(VALIDATION_CASES), seed + 1, progress=one_more)
@@ -103,19 +107,19 @@ def render_cases(
     out: Path,
     numbers: range,
     seed: int,
-    wide: bool | None = None,
+    view: View | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> None:
     """Render the cases with these numbers into `out`, each a folder with ct.nrrd, mask.nii.gz and its patient's name.
 
-    A case depends on its number and `seed` alone, whatever was rendered before. `wide`: see `render_case`; `progress`
+    A case depends on its number and `seed` alone, whatever was rendered before. `view`: see `render_case`; `progress`
     is called after each case.
     """
     for number in numbers:
         anatomy = anatomies[number % len(anatomies)]
         folder = out / f"{anatomy.name}_{number:04d}"
         if not _complete(folder):
-            case = render_case(anatomy, np.random.default_rng([seed, number]), wide)
+            case = render_case(anatomy, np.random.default_rng([seed, number]), view)
             _write_case(folder, anatomy.name, case.image, case.mask)
         progress()
 

@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
+from SpineSegLib.engine.synthetic.bodies import FoundBody, find_bodies
 from SpineSegLib.engine.synthetic.tissues import BONES, SPINE, Tissue, signed_depth
-from SpineSegLib.engine.synthetic.vertebra import NUMBERS, TYPICAL
+from SpineSegLib.engine.synthetic.vertebra import NUMBERS
 
-_FIRST, _LAST = NUMBERS["T1"], NUMBERS["T12"]
 _OWN_BODY = (NUMBERS["T11"], NUMBERS["T12"])  # whose ribs meet the pedicle, not the disc above
 _FARTHEST_MM = 62.0  # from a rib's end to its vertebra; what ends farther away was cut off elsewhere
 _SMALLEST_MM3 = 300.0
@@ -39,7 +39,7 @@ def add_rib_heads(tissue: np.ndarray, vertebrae: np.ndarray, spacing: float, rng
     ribs, count = ndimage.label(tissue == Tissue.RIB, structure=np.ones((3, 3, 3)))
     if not count:
         return 0
-    bodies = {n: _Body(vertebrae == n, box, n, spacing) for n, box in _thoracic(vertebrae)}
+    bodies = find_bodies(vertebrae, spacing, "T1", "T12")
     spine = (vertebrae > 0).astype(np.uint8)
     added = 0
     for rib, box in enumerate(ndimage.find_objects(ribs), start=1):
@@ -50,47 +50,22 @@ def add_rib_heads(tissue: np.ndarray, vertebrae: np.ndarray, spacing: float, rng
         if found is None:
             continue
         end, body = found
-        head = body.joint(int(np.sign(end[2] - body.middle)), rng)
+        head = _joint(body, int(np.sign(end[2] - body.middle)), rng)
         _draw(tissue, spine, end, head, spacing, rng)
         added += 1
     return added
 
 
-def _thoracic(vertebrae: np.ndarray) -> list[tuple[int, tuple[slice, ...]]]:
-    boxes = ndimage.find_objects(vertebrae)
-    return [(n, boxes[n - 1]) for n in range(_FIRST, min(_LAST, len(boxes)) + 1) if boxes[n - 1] is not None]
+def _joint(body: FoundBody, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Place (z, y, x) on the wall of the body, far back, where the head of the rib on `side` (1 left) lies."""
+    level = rng.uniform(0.5, 0.8) if body.number in _OWN_BODY else rng.uniform(0.8, 1.05)
+    z = body.low + level * (body.high - body.low)
+    return body.wall(z, body.front + rng.uniform(0.72, 0.92) * body.depth, side)
 
 
-class _Body:
-    """Where the body of a vertebra is: `middle` its midline (x), all in voxels."""
-
-    def __init__(self, mask: np.ndarray, box: tuple[slice, ...], number: int, spacing: float) -> None:
-        self.number, self.spacing = number, spacing
-        self.inside, self.start = mask[box], np.array([s.start for s in box])
-        name = next(n for n, value in NUMBERS.items() if value == number)
-        size = TYPICAL[name]
-        self.front = self.start[1]
-        depth = int(0.95 * size.depth / spacing)
-        z, _, x = np.nonzero(self.inside[:, :depth])
-        self.middle = float(self.start[2] + np.median(x))
-        self.low, self.high = (self.start[0] + np.quantile(z, q) for q in (0.03, 0.97))
-        self.half_width, self.depth = 0.5 * size.width / spacing, size.depth / spacing
-
-    def joint(self, side: int, rng: np.random.Generator) -> np.ndarray:
-        """Place (z, y, x) on the wall of the body, far back, where the head of the rib on `side` (1 left) lies."""
-        level = rng.uniform(0.5, 0.8) if self.number in _OWN_BODY else rng.uniform(0.8, 1.05)
-        z = self.low + level * (self.high - self.low)
-        y = self.front + rng.uniform(0.72, 0.92) * self.depth
-        k = int(np.clip(round(z) - self.start[0], 0, self.inside.shape[0] - 1))
-        j = int(np.clip(round(y) - self.start[1], 2, self.inside.shape[1] - 3))
-        rows = self.inside[max(0, k - 3) : k + 2, j - 2 : j + 3].any(axis=(0, 1))
-        columns = (np.flatnonzero(rows) + self.start[2] - self.middle) * side
-        columns = columns[(columns > 0) & (columns < self.half_width + 6 / self.spacing)]
-        wall = columns.max() if len(columns) else self.half_width
-        return np.array([z, y, self.middle + side * wall])
-
-
-def _end_and_body(points: np.ndarray, bodies: dict[int, _Body], spacing: float) -> tuple[np.ndarray, _Body] | None:
+def _end_and_body(
+    points: np.ndarray, bodies: dict[int, FoundBody], spacing: float
+) -> tuple[np.ndarray, FoundBody] | None:
     """The end of a rib (z, y, x) that is next to a vertebra, and that vertebra; None where it ends elsewhere."""
     best = None
     for body in bodies.values():

@@ -41,13 +41,13 @@ class ScanSettings:
     def random(cls, rng: np.random.Generator, **fixed: object) -> ScanSettings:
         """Draw a scan; `fixed` sets fields that should not be drawn."""
         pixel = float(rng.choice([1.0, 1.5, 3.0], p=[0.74, 0.2, 0.06]))
-        step = float(rng.choice([1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0], p=[0.3, 0.12, 0.15, 0.15, 0.08, 0.14, 0.06]))
+        step = float(rng.choice([1.0, 1.25, 1.6, 2.0, 2.5, 3.0, 5.0], p=[0.25, 0.12, 0.17, 0.15, 0.08, 0.16, 0.07]))
         spacing = [pixel, pixel, max(step, pixel) if pixel > 2 else step]
         thickness = [0.0, 0.0, step * float(rng.choice([0.8, 1.0, 1.3]))]
         stored = rng.random()
         noise = (5.0, 130.0)
-        if stored < 0.2:  # a sagittal or coronal reformat: thick in x or y, fine in the other two, and often noisy
-            axis = 0 if stored < 0.16 else 1
+        if stored < 0.25:  # a sagittal or coronal reformat: thick in x or y, fine in the other two, and often noisy
+            axis = 0 if stored < 0.2 else 1
             noise = (15.0, 150.0)
             spacing, thickness = [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]
             spacing[axis] = thickness[axis] = float(rng.uniform(2.0, 4.0))

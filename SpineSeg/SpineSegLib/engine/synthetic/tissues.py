@@ -141,7 +141,7 @@ class TissueStyle:
             "venous": float(rng.beta(1.0, 0.6)),
             "edge_hu": rng.uniform(145, 195),
             "shrink_mm": rng.uniform(0.1, 0.5),
-            "vessel_calcification": 0.0 if rng.random() < 0.5 else rng.uniform(0.02, 0.25),
+            "vessel_calcification": 0.0 if rng.random() < 0.4 else rng.uniform(0.02, 0.3),
             "oral_contrast": 0.0 if rng.random() < 0.75 else rng.uniform(0.1, 0.6),
             "offsets_hu": {int(t): float(rng.normal(0, 8)) for t in _PLAIN_HU if t not in (Tissue.AIR, Tissue.GAS)},
         }
@@ -240,9 +240,9 @@ def _paint_soft(
             hu[bowel & (content < np.quantile(content, style.oral_contrast))] = _PLAIN_HU[Tissue.ORAL_CONTRAST]
     if style.vessel_calcification > 0:
         artery = tissue == Tissue.ARTERY
-        wall = artery & ~ndimage.binary_erosion(artery, iterations=max(1, round(1.5 / spacing)))
-        plaque = smooth_noise(tissue.shape, 4.0 / spacing, rng)
-        hu[wall & (plaque > np.quantile(plaque, 1 - style.vessel_calcification))] = rng.uniform(350, 900)
+        wall = artery & ~ndimage.binary_erosion(artery, iterations=max(1, round(rng.uniform(0.6, 2.6) / spacing)))
+        plaque = smooth_noise(tissue.shape, rng.uniform(3.0, 8.0) / spacing, rng)
+        hu[wall & (plaque > np.quantile(plaque, 1 - style.vessel_calcification))] = rng.uniform(350, 1300)
     return hu
 
 

@@ -22,7 +22,6 @@ from SpineSegLib.engine.models.model_file import read_weights
 from SpineSegLib.engine.models.network import is_out_of_memory
 from SpineSegLib.engine.models.unet import Preset, build_unet
 from SpineSegLib.engine.training.augmentation import Augmentation
-from SpineSegLib.engine.training.training_data import PatchSampler
 
 if TYPE_CHECKING:
     import keras
@@ -110,7 +109,7 @@ def dice_and_crossentropy(outputs: int) -> Callable:
 
 
 def validation_patches(
-    model: keras.Model, sampler: PatchSampler, settings: TrainingSettings
+    model: keras.Model, sampler: Sampler, settings: TrainingSettings
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Foreground probability and truth (n, y, x) of the validation patches, the same ones each time."""
     for number in range(settings.validation_batches):
@@ -126,7 +125,7 @@ def foreground_probability(model: keras.Model, images: np.ndarray) -> np.ndarray
     return 1 - softmax(logits, axis=-1)[..., 0]
 
 
-def patch_dice(sampler: PatchSampler, settings: TrainingSettings) -> Validate:
+def patch_dice(sampler: Sampler, settings: TrainingSettings) -> Validate:
     """Validation by the pooled Dice of validation patches at a threshold of a half."""
 
     def validate(model: keras.Model) -> dict[str, float]:

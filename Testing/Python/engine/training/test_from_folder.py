@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy.special import logit
 
 pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
 from SpineSegLib.engine.errors import OutputError
 from SpineSegLib.engine.models.preprocessing import Preprocessing
-from SpineSegLib.engine.models.unet import Architecture, Preset
-from SpineSegLib.engine.training.from_folder import TrainingSettings, fingerprint, train
+from SpineSegLib.engine.models.unet import Architecture, Preset, build_unet
+from SpineSegLib.engine.training.from_folder import TrainingSettings, cool, fingerprint, train
 from SpineSegLib.engine.training.training_data import find_cases
 
 TINY = Preset(Architecture(inputs=1, outputs=1, width=4, depth=2),
@@ -83,3 +84,29 @@ def test_goes_on_from_the_last_epoch(dataset, tmp_path):
     assert {e for e in epochs if e} == {3}
     # As if it had never been broken off: same batches, same optimiser state.
     np.testing.assert_allclose([h["loss"] for h in resumed.history], [h["loss"] for h in whole.history], rtol=1e-3)
+
+
+def test_what_is_surer_than_right_is_cooled():
+    """Truth drawn with the odds' square root: the network's logits are twice too large."""
+    import keras
+    from SpineSegLib.engine.training.trainer import foreground_probability
+
+    keras.utils.set_random_seed(1)
+    model = build_unet(TINY.architecture, logits=True)
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([2 * kernel, bias])
+
+    class Drawn:
+        def batch(self, number: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+            rng = np.random.default_rng(number)
+            images = rng.normal(0, 1, (count, 32, 32, 1)).astype(np.float32)
+            probability = foreground_probability(model, images)
+            odds = np.sqrt(probability / np.maximum(1 - probability, 1e-7))
+            return images, (rng.random(odds.shape) < odds / (1 + odds)).astype(np.int32)
+
+    drawn, settings = Drawn(), TrainingSettings(batch=8, validation_batches=4)
+    before = foreground_probability(model, drawn.batch(9, 2)[0])
+    assert cool(model, drawn, settings) == pytest.approx(2, abs=0.15)
+    after = foreground_probability(model, drawn.batch(9, 2)[0])
+    np.testing.assert_array_equal(after > 0.5, before > 0.5)
+    np.testing.assert_allclose(logit(after), logit(before) / 2, rtol=0.1, atol=0.01)
