@@ -99,9 +99,10 @@ def agreement(slices: Slices) -> dict[str, tuple[float, float, float]]:
     return rows
 
 
-def markdown(cases: dict[str, dict[str, tuple[float, float, float]]]) -> str:
-    """Means over the cases, and for the measure in use each case."""
-    lines = ["# What tells which slices are wrong?", "", f"Means over {len(cases)} cases; see uncertainty.py.", ""]
+def markdown(cases: dict[str, dict[str, tuple[float, float, float]]], model: str) -> str:
+    """Means over the cases, and for the measure in use each case. `model`: name and version."""
+    lines = ["# What tells which slices are wrong?", ""]
+    lines += [f"Means over {len(cases)} cases, segmented by the model {model}; see uncertainty.py.", ""]
     lines += ["| measure | Spearman with wrong pixels | with 1 - Dice | wrong pixels in the first tenth |"]
     lines += ["|---|---:|---:|---:|"]
     for name in next(iter(cases.values())):
@@ -131,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if case.files:
                 found[case.name] = agreement(look_at(case, network))
                 print(case.name, flush=True)
-    options.out.write_text(markdown(found), encoding="utf-8")
+    model = f"{network.info.name} {network.info.version}"
+    options.out.write_text(markdown(found, model), encoding="utf-8")
 
 
 if __name__ == "__main__":

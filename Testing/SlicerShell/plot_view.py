@@ -82,12 +82,16 @@ class qMRMLPlotView(HoldsScene, QtWidgets.QWidget):
         if node is None:
             return
         chart.SetShowLegend(bool(node.GetLegendVisibility()))
-        for axis, title, visible in (
-            (vtk.vtkAxis.BOTTOM, node.GetXAxisTitle(), node.GetXAxisTitleVisibility()),
-            (vtk.vtkAxis.LEFT, node.GetYAxisTitle(), node.GetYAxisTitleVisibility()),
-        ):
-            chart.GetAxis(axis).SetTitle(title if visible and title else "")
-            chart.GetAxis(axis).SetGridVisible(bool(node.GetGridVisibility()))
+        for place, name in ((vtk.vtkAxis.BOTTOM, "XAxis"), (vtk.vtkAxis.LEFT, "YAxis")):
+            axis = chart.GetAxis(place)
+            title, visible, auto, ends = (
+                getattr(node, f"Get{name}{what}")() for what in ("Title", "TitleVisibility", "RangeAuto", "Range")
+            )
+            axis.SetTitle(title if visible and title else "")
+            axis.SetGridVisible(bool(node.GetGridVisibility()))
+            axis.SetBehavior(vtk.vtkAxis.AUTO if auto else vtk.vtkAxis.FIXED)
+            if not auto:
+                axis.SetRange(*ends)
         for index in range(node.GetNumberOfPlotSeriesNodes()):
             self._add_series(chart, node.GetNthPlotSeriesNode(index))
 

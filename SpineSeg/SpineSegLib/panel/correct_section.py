@@ -33,6 +33,7 @@ class CorrectSection:
         self._logic = logic
         self._changed = changed
         self._listed: tuple[str, float] | None = None  # which state of which file the table shows
+        self._identity: str | None = None  # of that training set
         self._timer = qt.QTimer()
         self._timer.setInterval(STEP_MS)
         self._timer.connect("timeout()", self._step)
@@ -92,11 +93,17 @@ class CorrectSection:
 
     def _edit(self, _checked: bool = False) -> None:
         parameters = self.parameters
+        segmentation = parameters.segmentation.GetSegmentation()
+        logic = slicer.vtkSlicerSegmentationsModuleLogic
+        ids = segmentation.GetSegmentIDs()
+        left = [each for each in ids if logic.GetSegmentStatus(segmentation.GetSegment(each)) != logic.Completed]
         slicer.util.selectModule("SegmentEditor")
         editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
         editor.setSegmentationNode(parameters.segmentation)
         editor.setSourceVolumeNode(parameters.inputVolume)
-        editor.setCurrentSegmentID(parameters.segmentation.GetSegmentation().GetNthSegmentID(0))
+        editor.setCurrentSegmentID((left or ids)[0])
+        for each in left[:1]:
+            logic.SetSegmentStatus(segmentation.GetSegment(each), logic.InProgress)
         settings = editor.mrmlSegmentEditorNode()
         settings.SetSourceVolumeIntensityMask(self.ui.boneCheckBox.checked)
         settings.SetSourceVolumeIntensityMaskRange(*BONE_HU)
@@ -132,6 +139,8 @@ class CorrectSection:
     def _submit(self, _checked: bool = False) -> None:
         node = self.parameters.segmentation
         only_checked = self.ui.submitSelector.currentIndex == 1
+        if not self._project_agreed():
+            return
         try:
             self.run = SubmitRun(
                 self._logic.worker,
@@ -139,6 +148,7 @@ class CorrectSection:
                 node,
                 self._path(),
                 review.checked_positions(node) if only_checked else None,
+                self._identity,
             )
         except SpineSegError as error:
             self._fail(str(error))
@@ -146,6 +156,17 @@ class CorrectSection:
         self.ui.correctStatusLabel.text = "Storing the case..."
         self.ui.submitButton.enabled = False
         self._timer.start()
+
+    def _project_agreed(self) -> bool:
+        """Whether cases of this scene may go to the chosen training set: a mistake there is hard to undo."""
+        known = self.parameters.project
+        if not known or self._identity in (None, known):
+            return True
+        return slicer.util.confirmOkCancelDisplay(
+            "Cases of this scene went to the training set of another project so far. "
+            f"Store this one in {self._path().name} all the same?",
+            "SpineSeg",
+        )
 
     def _step(self) -> None:
         try:
@@ -161,9 +182,12 @@ class CorrectSection:
         if self.run.state == "finished":
             result = self.run.result
             done = "replaced" if result["replaced"] else "stored"
+            cases, patients = result["cases"], result["patients"]
             self.ui.correctStatusLabel.text = (
-                f"{result['case']} {done}: {result['cases']} cases of {result['patients']} patients."
+                f"{result['case']} {done}; the training set holds {cases} case{'s' * (cases != 1)} of {patients} "
+                f"patient{'s' * (patients != 1)}."
             )
+            self.parameters.project = result["identity"]
             self._changed()
         else:
             self._changed()
@@ -175,10 +199,11 @@ class CorrectSection:
         state = (str(path), path.stat().st_mtime) if path.name and path.is_file() else None
         if state == self._listed:
             return
-        self._listed, self.cases = state, []
+        self._listed, self.cases, self._identity = state, [], None
         if state is not None:
             try:
-                self.cases = TrainingSet(path).cases()
+                training_set = TrainingSet(path)
+                self.cases, self._identity = training_set.cases(), training_set.identity
             except SpineSegError as error:
                 self.ui.correctStatusLabel.text = str(error)
         table = self.ui.casesTable
@@ -187,6 +212,7 @@ class CorrectSection:
             texts = (case.case, case.patient[:8], case.side, str(case.slices), "yes" if case.locked else "")
             for column, text in enumerate(texts):
                 table.setItem(row, column, qt.QTableWidgetItem(text))
+        table.resizeColumnsToContents()
         self._update_case_buttons()
 
     def _update_case_buttons(self) -> None:

@@ -41,7 +41,8 @@ class SpineSegParameterNode:
     """Parameters of the module.
 
     `model` is a name that `model_catalogue.resolve_model` knows, empty for the current one. `sliceRange` counts from
-    the feet, in mm of S (RAS); `reference` is a segmentation or label map; `tolerance` that of the surface Dice (mm).
+    the feet, in mm of S (RAS); `reference` is a segmentation or label map; `tolerance` that of the surface Dice (mm);
+    `project` is the identity of the training set that cases of this scene went to.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -57,4 +58,5 @@ class SpineSegParameterNode:
     reference: vtkMRMLDisplayableNode
     tolerance: Annotated[float, WithinRange(0.1, 10)] = 1.0
     trainingSet: Path
+    project: str = ""
     epochs: Annotated[int, WithinRange(1, 200)] = 12

@@ -78,6 +78,7 @@ class RetrainSection:
             )
             for column, text in enumerate(texts):
                 table.setItem(row, column, qt.QTableWidgetItem(text))
+        table.resizeColumnsToContents()
         self._update_version_buttons()
 
     def update(self) -> None:

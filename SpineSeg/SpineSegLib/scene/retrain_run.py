@@ -91,20 +91,31 @@ class RetrainRun:
         self._job.cancel()
 
     def show_curve(self) -> slicer.vtkMRMLPlotChartNode:
-        """The curve so far: validation Dice, the starting model's Dice as the line to beat, and the loss."""
+        """The curve so far: validation Dice, the starting model's Dice as the line to beat, and the loss.
+
+        The starting model is epoch 0. The axes reach as far as the training may, with room for the legend above.
+        """
+        start, losses = self.baseline.get("validation_dice"), [event["loss"] for event in self.epochs]
         node = charts.own_node("vtkMRMLTableNode", "Re-training")
         table = vtk.vtkTable()
-        charts.number_column(table, "Epoch", [event["epoch"] for event in self.epochs], int)
-        charts.number_column(table, "Loss", [event["loss"] for event in self.epochs], float)
-        charts.number_column(table, "Validation Dice", [event["validation_dice"] for event in self.epochs], float)
-        charts.number_column(table, "To beat", [self.baseline.get("validation_dice")] * len(self.epochs), float)
+        charts.number_column(table, "Epoch", [0, *(event["epoch"] for event in self.epochs)], int)
+        charts.number_column(table, "Loss", [None, *losses], float)
+        dice = [start, *(event["validation_dice"] for event in self.epochs)]
+        charts.number_column(table, "Validation Dice", dice, float)
+        charts.number_column(table, "To beat", [start] * len(dice), float)
         charts.fill(node, table)
-        shown = [charts.series("Loss", node, "Epoch", "Loss", LOSS_COLOUR, points=True, line=True)]
-        if self.baseline.get("validation_dice") is not None:
-            dice = charts.series("Validation Dice", node, "Epoch", "Validation Dice", DICE_COLOUR, True, True)
+        # A line needs two points.
+        shown = [charts.series("Loss", node, "Epoch", "Loss", LOSS_COLOUR, points=True, line=len(losses) > 1)]
+        if start is not None:
+            curve = charts.series("Validation Dice", node, "Epoch", "Validation Dice", DICE_COLOUR, True, True)
             line = charts.series("Starting model's Dice", node, "Epoch", "To beat", LINE_COLOUR, False, True)
-            shown += [dice, line]
-        return charts.chart("Re-training", shown, "Epoch", "", legend=True)
+            shown += [curve, line]
+        chart = charts.chart("Re-training", shown, "Epoch", "", legend=True)
+        chart.SetXAxisRangeAuto(False)
+        chart.SetXAxisRange(0, self.epochs[-1]["epochs"] if self.epochs else 1)
+        chart.SetYAxisRangeAuto(False)
+        chart.SetYAxisRange(0, 1.3 * max(1.0, *losses, 0.0))
+        return chart
 
 
 def _left(seconds: float | None) -> str:

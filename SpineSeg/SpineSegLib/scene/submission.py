@@ -35,9 +35,10 @@ class SubmitRun:
         segmentation_node: slicer.vtkMRMLSegmentationNode | None,
         training_set: Path,
         checked: Sequence[float] | None = None,
+        project: str | None = None,
     ) -> None:
         """`training_set`: its file, made where there is none. `checked`: positions of the slices that count (see
-        `review`), None for all.
+        `review`), None for all. `project`: identity the training set must have, None for any.
 
         Raises InputError where there is nothing to store, OutputError where nothing can be written.
         """
@@ -65,7 +66,7 @@ class SubmitRun:
         self._parameters = {
             "file": str(training_set),
             "folder": str(self._folder),
-            "project": None,
+            "project": project,
             "segments": list(SEGMENTS),
             "patient": patient,
             "scan": scan,

@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
 from corrected_cases import SEGMENTS, ball_case, ball_set, ball_submission
 from small_models import model_info, start_keras
-from SpineSegLib.engine.errors import ComputeError, InputError
+from SpineSegLib.engine.errors import ComputeError, InputError, OutputError
 from SpineSegLib.engine.models.model_catalogue import make_current, resolve_model
 from SpineSegLib.engine.models.model_file import read_identity, read_info, read_training, read_weights, save_model
 from SpineSegLib.engine.models.preprocessing import Preprocessing
@@ -118,8 +120,8 @@ def test_the_next_version_beats_its_parent_and_becomes_current(trained):
     assert [entry["validation_dice"] for entry in record["history"]] == curve
     dice, before = info.metrics["validation_dice"], info.metrics["parent_validation_dice"]
     assert record["scores"] == [{"case": "case_0002", "dice": dice, "parent_dice": before}]
-    best = max(record["history"], key=lambda entry: entry["validation_dice"])
-    assert info.preprocessing.threshold == best["threshold"]
+    assert info.preprocessing == read_info(folder / "tiny.weights.h5").preprocessing
+    assert {entry["share"] for entry in record["history"]} <= {1.0, *retraining.SHARES}
     assert not [path for path in folder.iterdir() if path.name.startswith(".training")]
     assert read_info(folder / "tiny.weights.h5").version == 1
 
@@ -154,6 +156,51 @@ def test_a_version_that_is_no_better_is_kept_but_not_current(trained, cases, mod
     assert not worse.made_current
     assert resolve_model(None) == good
     assert "not made current" in worse.sentence
+
+
+def test_what_costs_too_much_elsewhere_is_taken_back_half_way(cases, models, earlier, monkeypatch):
+    """The weights that are kept lie on the line to those of the starting model, as near as rehearsal demands."""
+    told = iter([(0.5, 0.9), (0.72, 0.8), (0.7, 0.894), (0.69, 0.896)])
+    measured = []
+
+    def scripted(self, model):
+        measured.append(model.get_weights())
+        validation, rehearsal = next(told)
+        return {"validation_dice": validation, "rehearsal_dice": rehearsal, "by_case": {"case_0002": validation}}
+
+    monkeypatch.setattr(retraining._Scores, "measure", scripted)
+    result = retrain(cases.path, models / "tiny.weights.h5", replace(SETTINGS, epochs=1, steps=2), rehearsal=earlier)
+    start, learned, _, kept = measured
+    assert result.record["history"][0]["share"] == 0.5
+    assert result.record["scores"] == [{"case": "case_0002", "dice": 0.69, "parent_dice": 0.5}]
+    assert result.better
+    assert any(not np.allclose(one, other) for one, other in zip(start, learned, strict=True))
+    for at_first, at_last, between in zip(start, learned, kept, strict=True):
+        np.testing.assert_allclose(between, (at_first + at_last) / 2, atol=1e-6)
+    before, after = (read_weights(path)[1] for path in (models / "tiny.weights.h5", result.model))
+    assert all(
+        np.array_equal(before[layer][0], start[n]) and np.array_equal(after[layer][0], kept[n])
+        for n, layer in ((0, "encoder1_conv1"), (-2, "logits"))
+    )
+
+
+def test_models_too_far_apart_are_not_mixed(cases, models, earlier, monkeypatch):
+    """Half way between an untrained network and a trained one nothing works."""
+    told = iter([(0.1, 0.1), (0.8, 0.8), (0.3, 0.7)])
+    measured = []
+
+    def scripted(self, model):
+        measured.append(model.get_weights())
+        validation, rehearsal = next(told)
+        return {"validation_dice": validation, "rehearsal_dice": rehearsal, "by_case": {"case_0002": validation}}
+
+    monkeypatch.setattr(retraining._Scores, "measure", scripted)
+    result = retrain(cases.path, models / "tiny.weights.h5", replace(SETTINGS, epochs=1, steps=2), rehearsal=earlier)
+    assert result.record["history"][0]["share"] == 1.0
+    assert result.info.metrics["validation_dice"] == 0.8
+    kept = read_weights(result.model)[1]["logits"][0]
+    assert np.array_equal(kept, measured[1][-2])
+    assert not np.allclose(kept, measured[2][-2])
 
 
 def test_too_few_cases_are_told_with_what_could_be_done(tmp_path, models, monkeypatch):
@@ -259,6 +306,46 @@ def test_short_memory_makes_batches_smaller(cases, models, monkeypatch):
     monkeypatch.setattr(keras.Model, "train_on_batch", small)
     retrain(cases.path, models / "tiny.weights.h5", replace(SETTINGS, epochs=1), rehearsal_share=0)
     assert sizes == [4] + [2] * 40
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_a_disk_that_is_full_keeps_the_epochs_before(cases, models, monkeypatch):
+    import resource
+
+    start = models / "tiny.weights.h5"
+    before = start.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    monkeypatch.setattr(Trainer, "_step", lambda *_: 0.5)
+
+    class Fills(Told):
+        def __call__(self, event, **values):
+            super().__call__(event, **values)
+            if self[-1].get("stage") == "epoch 2 of 2":
+                resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+
+    told = Fills()
+    try:
+        with pytest.raises(OutputError, match="the disk is full; make room"):
+            retrain(cases.path, start, SETTINGS, rehearsal_share=0, report=told)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert start.read_bytes() == before
+    (folder,) = unfinished()
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]  # nothing half written
+    told = Told()
+    retrain(cases.path, start, SETTINGS, rehearsal_share=0, report=told)
+    assert [event["epoch"] for event in told.of("epoch")] == [2]
+
+
+def test_where_no_model_can_be_written_nothing_is_begun(cases, models, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SPINESEG_MODELS", str(tmp_path / "file" / "models"))
+    told = Told()
+    with pytest.raises(OutputError, match="is not a folder; choose another place"):
+        retrain(cases.path, models / "tiny.weights.h5", SETTINGS, report=told)
+    assert told == []
 
 
 def test_two_programs_do_not_train_the_same(cases, models, monkeypatch):
