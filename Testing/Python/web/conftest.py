@@ -58,8 +58,9 @@ class Serving:
     @contextmanager
     def holding(self, event: str, number: int) -> Iterator[None]:
         """Keep jobs from going on once they have reported so many: "progress" of slices, "epoch"."""
-        file = self.brake / event
-        file.write_text(str(number))
+        file, whole = self.brake / event, self.brake / f"{event}.new"
+        whole.write_text(str(number))
+        whole.replace(file)  # so that nobody reads half of it
         try:
             yield
         finally:

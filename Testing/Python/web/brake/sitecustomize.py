@@ -6,10 +6,18 @@ but can be cancelled. So what people see in the middle of a job is there for as 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 from pathlib import Path
+
+
+def _limit(brake: Path) -> float:
+    try:
+        return int(brake.read_text())
+    except FileNotFoundError:
+        return math.inf
 
 
 def _braked(run):
@@ -18,8 +26,8 @@ def _braked(run):
     def braked(parameters, report, check):
         def hold(event, **values):
             report(event, **values)
-            brake, reached = folder / event, values.get("epoch", values.get("done", 0))
-            while brake.exists() and reached >= int(brake.read_text()):
+            reached = values.get("epoch", values.get("done", 0))
+            while reached >= _limit(folder / event):
                 check()
                 time.sleep(0.01)
 
