@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from SpineSegLib.engine.errors import SpineSegError
@@ -50,18 +51,20 @@ def main() -> int:
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
+    about = {"machine": machine(), "versions": versions()}
+    options.out.mkdir(parents=True, exist_ok=True)
+    tables: list[Table] = []
     try:
-        tables = _measure(options)
+        for table in _measured(options):
+            tables.append(table)
+            print(table.markdown(), flush=True)
+            # after each table, so that who stops a long run keeps what was measured
+            (options.out / "RESULTS.md").write_text(_markdown(about, tables, options.rounds), encoding="utf-8")
+            results = about | {"rounds": options.rounds, "tables": [each.as_dict() for each in tables]}
+            (options.out / "RESULTS.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     except SpineSegError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    about = {"machine": machine(), "versions": versions()}
-    text = _markdown(about, tables, options.rounds)
-    print(text)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "RESULTS.md").write_text(text, encoding="utf-8")
-    results = about | {"rounds": options.rounds, "tables": [table.as_dict() for table in tables]}
-    (options.out / "RESULTS.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
@@ -94,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(options: argparse.Namespace) -> list[Table]:
+def _measured(options: argparse.Namespace) -> Iterator[Table]:
     start = time.monotonic()
 
     def tell(what: str) -> None:
@@ -103,7 +106,6 @@ def _measure(options: argparse.Namespace) -> list[Table]:
     model = resolve_model(options.model).resolve()
     size = 64 if options.quick else 512
     networks = {"tiny": (TINY, (1, 2))} if options.quick else {n: (PRESETS[n], BATCHES[n]) for n in BATCHES}
-    tables: list[Table] = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         # as on a computer on which SpineSeg has run before, and without traces on this one
@@ -117,32 +119,28 @@ def _measure(options: argparse.Namespace) -> list[Table]:
         for what in options.only:
             tell(what)
             if what == "ways":
-                tables.append(measure_ways(ct, description, model, folder, min(options.rounds, 2), tell))
+                yield measure_ways(ct, description, model, folder, min(options.rounds, 2), tell)
                 tall, slices = folder / "tall.nrrd", 12 if options.quick else 600
                 apart(write_tall_ct, ct, slices, size, tall, True)
                 shape = f"{name} up and down again, {size} x {size} x {slices} voxels,"
-                tables.append(measure_ways(tall, shape, model, folder, 1, tell))
+                yield measure_ways(tall, shape, model, folder, 1, tell)
             elif what == "whole":
-                tables.append(measure_whole_job(ct, description, model, folder, options.rounds, tell))
+                yield measure_whole_job(ct, description, model, folder, options.rounds, tell)
             elif what == "panel":
-                tables.append(measure_panel(ct, description, options.rounds, tell))
+                yield measure_panel(ct, description, options.rounds, tell)
             elif what == "engines":
                 for each, (preset, batches) in networks.items():
-                    tables.append(measure_network(each, preset, batches, size, folder, options.rounds, tell))
+                    yield measure_network(each, preset, batches, size, folder, options.rounds, tell)
             elif what == "limit":
-                tables.append(
-                    measure_roofline(
-                        [(each, preset) for each, (preset, _) in networks.items()], size, folder, options.rounds, tell
-                    )
-                )
+                presets = [(each, preset) for each, (preset, _) in networks.items()]
+                yield measure_roofline(presets, size, folder, options.rounds, tell)
             elif what == "growth":
                 tall = {"slices": (4, 8), "size": size} if options.quick else {}
-                tables.append(measure_growth(ct, description, model, folder, tell, **tall))
+                yield measure_growth(ct, description, model, folder, tell, **tall)
             elif what == "training":
                 little = {"batch": 2, "patch": 32, "steps": 1} if options.quick else {}
-                tables.append(measure_training(ct, options.rounds, tell, **little))
+                yield measure_training(ct, options.rounds, tell, **little)
     tell("done")
-    return tables
 
 
 def _make_phantom(folder: Path, tiny: bool) -> Path:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Feature maps held at once, in units of one first-level map at full size: inputs, skips, and the widest concatenation.
 LIVE_MAPS = 8
+# Sizes of slices kept compiled: the whole body and the windows of a search, with some at the body's edge.
+SHAPES = 8
 CPU_BYTES = 2**30
 OUT_OF_MEMORY = re.compile(
     r"out of memory|bad_alloc|alloc\w* .*memory|memory .*alloc|OUT_OF_\w*MEMORY|OUT_OF_RESOURCES", re.IGNORECASE
@@ -126,7 +128,7 @@ def _openvino(path: Path, device: str, exact: bool) -> tuple[Runner, str]:
     def run(x: np.ndarray) -> np.ndarray:
         request = compiled.pop(x.shape, None)
         if request is None:
-            if len(compiled) == 3:
+            if len(compiled) == SHAPES:
                 compiled.pop(next(iter(compiled)))  # the one not used for longest
             fixed = graph.clone()
             fixed.reshape(list(x.shape))
