@@ -54,8 +54,8 @@ def test_the_command_writes_its_tables(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    assert text in done.stdout
-    assert "## How near the limit" in text
+    table = text[text.index("## How near the limit") :]
+    assert table in done.stdout
     (table,) = json.loads((tmp_path / "RESULTS.json").read_text(encoding="utf-8"))["tables"]
     rows = {row["name"]: row for row in table["rows"]}
     assert {"matrix product, float32", "3x3 convolution, float32", "SpineSeg tiny, float32"} <= set(rows)
