@@ -14,6 +14,7 @@ import numpy as np
 from SpineSegLib.engine.models.backends import activate, choose_backend
 from SpineSegLib.engine.models.model_file import build_from_file, read_weights
 from SpineSegLib.engine.models.network import Network
+from SpineSegLib.engine.models.openvino_graph import int8_is_fast
 from SpineSegLib.engine.models.unet import Architecture
 
 from Testing.Benchmarks.plain import PlainNetwork
@@ -25,20 +26,22 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Engine:
-    """`needs`: the packages without which it can't run; `load`: a model file to its function and its device."""
+    """`needs`: the packages without which it can't run; `load`: a model file to its function and its device; `fits`:
+    whether it makes sense on this CPU."""
 
     name: str
     needs: tuple[str, ...]
     load: Callable[[Path], tuple[Predict, str]]
+    fits: Callable[[], bool] = lambda: True
 
     @property
-    def installed(self) -> bool:
-        return all(importlib.util.find_spec(package) is not None for package in self.needs)
+    def possible(self) -> bool:
+        return all(importlib.util.find_spec(package) is not None for package in self.needs) and self.fits()
 
 
 def convert(path: Path) -> None:
     """Write what is converted from the TensorFlow graph beside a model file, as far as the libraries are there."""
-    if not CONVERTED.installed:
+    if not CONVERTED.possible:
         return
     activate(choose_backend("cpu", backend="tensorflow"))
     import openvino
@@ -47,7 +50,7 @@ def convert(path: Path) -> None:
     saved = path.with_suffix(".saved")
     model.export(saved, verbose=False)
     openvino.save_model(openvino.convert_model(saved), path.with_suffix(".xml"), compress_to_fp16=False)
-    if ONNX.installed:
+    if ONNX.possible:
         side = info.architecture.multiple
         model(np.zeros((1, side, side, info.architecture.inputs), np.float32))  # Keras exports what was called once
         model.export(path.with_suffix(".onnx"), format="onnx", verbose=False)
@@ -59,6 +62,15 @@ def _spineseg(backend: str) -> Callable[[Path], tuple[Predict, str]]:
         return network.predict, network.device
 
     return load
+
+
+def _int8(path: Path) -> tuple[Predict, str]:
+    return _spineseg("openvino")(int8_model(path))
+
+
+def int8_model(path: Path) -> Path:
+    """Where the same network lies with what int8 needs."""
+    return path.with_suffix(".int8.h5")
 
 
 def _plain(path: Path) -> tuple[Predict, str]:
@@ -205,8 +217,10 @@ def torch_unet(path: Path):
 
 CONVERTED = Engine("OpenVINO, converted from the TensorFlow graph", ("tensorflow", "keras", "openvino"), _converted)
 ONNX = Engine("ONNX Runtime", ("tensorflow", "keras", "tf2onnx", "onnxruntime"), _onnx)
+INT8 = Engine(f"{NAMES['openvino']}, int8", ("openvino", "keras"), _int8, int8_is_fast)
 ENGINES = (
     Engine(NAMES["openvino"], ("openvino", "keras"), _spineseg("openvino")),
+    INT8,
     Engine(NAMES["tensorflow"], ("tensorflow", "keras"), _spineseg("tensorflow")),
     Engine(NAMES["torch"], ("torch", "keras"), _spineseg("torch")),
     Engine(NAMES[PLAIN], ("tensorflow", "keras"), _plain),

@@ -20,10 +20,11 @@ import numpy as np
 from SpineSegLib.cli.console import quiet_libraries
 from SpineSegLib.cli.measure import peak_memory_mb
 from SpineSegLib.engine.models.backends import activate, choose_backend
-from SpineSegLib.engine.models.model_file import ModelInfo, read_info, save_model
+from SpineSegLib.engine.models.model_file import ModelInfo, read_info, read_weights, save_model, save_weights
 from SpineSegLib.engine.models.unet import Preset, build_unet
+from SpineSegLib.engine.training.int8 import measured_peaks
 
-from Testing.Benchmarks.engines import CONVERTED, ENGINES, ONNX, convert
+from Testing.Benchmarks.engines import CONVERTED, ENGINES, INT8, ONNX, convert, int8_model
 from Testing.Benchmarks.rounds import NAMES, PLAIN, REPOSITORY, MeasurementError, alternate, apart
 from Testing.Benchmarks.table import Quantity, Table
 
@@ -51,9 +52,11 @@ def measure_network(
     """
     model = folder / f"{name}.weights.h5"
     apart(write_random_model, name, preset, model)
-    engines = [engine for engine in ENGINES if engine.installed]
+    engines = [engine for engine in ENGINES if engine.possible]
     if CONVERTED in engines or ONNX in engines:
         apart(convert, model)
+    if INT8 in engines:
+        apart(write_int8_model, model)
     sample: list[float] = []
     with ExitStack() as stack:
         measures = {e.name: stack.enter_context(_Worker(e.name, model, batches, size, sample)) for e in engines}
@@ -64,9 +67,9 @@ def measure_network(
         "memory is that of all of these batches. All compute the same: no probability of a sample differs by more than "
         f"{SAME:g}."
     )
-    missing = [engine.name for engine in ENGINES if not engine.installed]
+    missing = [engine.name for engine in ENGINES if not engine.possible]
     if missing:
-        conditions += f" Not installed here and left out: {'; '.join(missing)}."
+        conditions += f" Not possible here and left out: {'; '.join(missing)}."
     return Table(f"Same network, every engine: {name}", conditions, QUANTITIES, candidates, NAMES[PLAIN])
 
 
@@ -75,6 +78,14 @@ def write_random_model(name: str, preset: Preset, path: Path) -> None:
     activate(choose_backend("cpu"))
     info = ModelInfo(name, 1, preset.architecture, preset.preprocessing, preset.labels)
     save_model(build_unet(info.architecture), info, path)
+
+
+def write_int8_model(path: Path) -> None:
+    """Write a model once more, with the ranges that int8 needs, of random slices; to be called `apart`."""
+    info, weights = read_weights(path)
+    slices = np.random.default_rng(1).random((1, 256, 256, info.architecture.inputs), dtype=np.float32)
+    peaks = measured_peaks(info.architecture, weights, [slices])
+    save_weights(weights, info, int8_model(path), peaks=peaks)
 
 
 class _Worker:

@@ -21,9 +21,11 @@ import numpy as np
 from SpineSegLib.cli.console import quiet_libraries
 from SpineSegLib.engine.models.backends import Choice, activate, choose_backend, nvidia_gpu
 from SpineSegLib.engine.models.network import Network
+from SpineSegLib.engine.models.openvino_graph import int8_is_fast
 from SpineSegLib.engine.models.unet import Architecture, Preset
 
-from Testing.Benchmarks.network_speed import write_random_model
+from Testing.Benchmarks.engines import INT8, int8_model
+from Testing.Benchmarks.network_speed import write_int8_model, write_random_model
 from Testing.Benchmarks.rounds import REPOSITORY, apart
 from Testing.Benchmarks.table import Candidate, Quantity, Table
 
@@ -34,7 +36,7 @@ QUANTITIES = (
 )
 PRODUCT = 2048  # rows and columns of the matrices
 CHANNELS, SIDE = 256, 64  # of the convolution
-HALF, FULL = "half precision", "float32"
+EIGHT, HALF, FULL = "int8", "half precision", "float32"
 LIMITS = ("matrix product", "3x3 convolution")
 # Does the work once.
 Work = Callable[[], Any]
@@ -69,6 +71,8 @@ def measure_roofline(
     for name, preset in presets:
         models.append(folder / f"limit {name}.weights.h5")
         apart(write_random_model, name, preset, models[-1])
+        if INT8.possible:
+            apart(write_int8_model, models[-1])
     candidates: list[Candidate] = []
     for device in ("cpu", "gpu"):
         if device == "gpu" and nvidia_gpu() is None:
@@ -88,8 +92,8 @@ def measure_roofline(
         f"Networks on one slice of {size} x {size} pixels; operations are the multiplications and additions of their "
         "convolutions. The limit is the faster of a matrix product "
         f"({PRODUCT} x {PRODUCT}) and a 3x3 convolution ({CHANNELS} channels, {SIDE} x {SIDE} pixels) in the same "
-        "precision and round, the fastest of three in a row of each. Half precision is bfloat16 on CPUs; SpineSeg "
-        "computes in it unless told to be exact."
+        "precision and round, the fastest of three in a row of each. Half precision is bfloat16 on CPUs. SpineSeg "
+        "computes in int8 where CPU and model are fit for that, or else in half precision, unless told to be exact."
     )
     return Table("How near the limit", conditions, QUANTITIES, tuple(candidates), None)
 
@@ -132,11 +136,12 @@ def _works(device: str, size: int, models: Sequence[Path]) -> dict[str, tuple[st
     activate(choice)
     limit = {"openvino": _openvino_limit, "tensorflow": _tensorflow_limit, "torch": _torch_limit}[choice.backend]
     works: dict[str, tuple[str, float, Work]] = {}
-    for precision in (HALF, FULL) if _has_half(choice) else (FULL,):
+    for precision in _precisions(choice):
         for name, count in zip(LIMITS, (product, convolution), strict=True):
             works[f"{name}, {precision}"] = (precision, count, limit(name, precision, device))
         for model in models:
-            network = Network(model, device, choice.backend, exact=precision == FULL)
+            file = int8_model(model) if precision == EIGHT else model
+            network = Network(file, device, choice.backend, exact=precision == FULL)
             architecture = network.info.architecture
             x = np.random.default_rng(0).random((1, architecture.inputs, size, size), dtype=np.float32)
             count = operations(architecture, size, size)
@@ -144,13 +149,14 @@ def _works(device: str, size: int, models: Sequence[Path]) -> dict[str, tuple[st
     return works
 
 
-def _has_half(choice: Choice) -> bool:
-    """Whether the network is computed in half precision there unless it shall be exact."""
+def _precisions(choice: Choice) -> list[str]:
+    """In what the network can be computed there."""
     if choice.backend != "openvino" or choice.device == "gpu":
-        return choice.device == "gpu"
+        return [HALF, FULL] if choice.device == "gpu" else [FULL]
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [EIGHT] * int8_is_fast() + [HALF] * half + [FULL]
 
 
 def _openvino_limit(name: str, precision: str, device: str) -> Work:
@@ -158,13 +164,20 @@ def _openvino_limit(name: str, precision: str, device: str) -> Work:
     from openvino import opset13 as ops
 
     random = np.random.default_rng(0)
-    if name == LIMITS[0]:
-        x = ops.parameter([PRODUCT, PRODUCT], openvino.Type.f32)
-        y = ops.matmul(x, ops.constant(random.random((PRODUCT, PRODUCT), np.float32)), False, True)
+    product = name == LIMITS[0]
+    x = ops.parameter([PRODUCT, PRODUCT] if product else [1, CHANNELS, SIDE, SIDE], openvino.Type.f32)
+    shape = (PRODUCT, PRODUCT) if product else (CHANNELS, CHANNELS, 3, 3)
+    if precision == EIGHT:
+        low, high = np.float32(0), np.float32(1)
+        a = ops.fake_quantize(x, low, high, low, high, 256)
+        kernel = ops.convert(ops.constant(random.integers(-127, 128, shape, np.int8)), np.float32)
+        b = ops.multiply(kernel, np.float32(1 / 127))
     else:
-        x = ops.parameter([1, CHANNELS, SIDE, SIDE], openvino.Type.f32)
-        y = ops.convolution(x, ops.constant(random.random((CHANNELS, CHANNELS, 3, 3), np.float32)), *[[1, 1]] * 4)
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32" if precision == FULL else "bf16"}
+        a, b = x, ops.constant(random.random(shape, np.float32))
+    y = ops.matmul(a, b, False, True) if product else ops.convolution(a, b, *[[1, 1]] * 4)
+    settings = {"PERFORMANCE_HINT": "LATENCY"}
+    if precision == FULL:
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
     request = openvino.Core().compile_model(openvino.Model([y], [x]), device.upper(), settings).create_infer_request()
     values = random.random(list(x.shape), np.float32)
     return lambda: request.infer([values], share_inputs=True, share_outputs=True)

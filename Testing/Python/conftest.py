@@ -16,12 +16,6 @@ REPOSITORY = TESTS.parents[1]
 sys.path += [str(folder) for folder in sorted({file.parent for file in TESTS.glob("*/**/*.py")})]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Networks that tests keep, here and in processes they start, lie apart from the user's."""
-    os.environ["SPINESEG_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real CT volumes (`cases/`) and label maps (`labelmaps/`) with README; not part of the repository."""

@@ -5,6 +5,8 @@ attribute of `vars`), so Keras reads the file as `*.weights.h5`. Reading is done
 come from strangers: the network is built from validated attributes, and only plain arrays (see guarded_hdf5) with
 exactly the shapes that network has are read, and checked against a checksum. Nothing is unpickled, and no Keras
 configuration is read. The optimiser's state is not stored.
+
+What computing in int8 needs may lie beside the weights, as `peaks` (see `read_peaks`), bound to them by a checksum.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from SpineSegLib.engine.guarded_hdf5 import (
     ForeignFileError,
     corrupt,
     open_hdf5,
+    plain_dataset,
     read_array,
     read_group,
     text_attribute,
@@ -43,8 +46,10 @@ if TYPE_CHECKING:
 FORMAT = 1
 HEADER = "spineseg"
 TRAINING = "spineseg_training"
+PEAKS = "peaks"
 ENDING = ".weights.h5"
 MAX_HEADER = 60_000  # an HDF5 attribute in its plain form holds 64 KB
+MAX_PEAK = 1e9
 MAX_FILE = 4 * MAX_PARAMETERS + 2**24
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 LABEL = re.compile(r"[A-Za-z0-9_]{1,32}")
@@ -109,10 +114,11 @@ def save_weights(
     path: str | Path,
     overwrite: bool = False,
     training: dict[str, Any] | None = None,
+    peaks: dict[str, float] | None = None,
 ) -> None:
     """As `save_model`, from arrays by layer name, in the order Keras keeps a layer's weights.
 
-    `training`: how the weights came about, plain values for JSON, for `read_training`.
+    `training`: how the weights came about, plain values for JSON, for `read_training`; `peaks`: see `read_peaks`.
     """
     import h5py
 
@@ -120,7 +126,7 @@ def save_weights(
 
     if not overwrite:
         check_new_model(path)
-    if sum(array.size for arrays in weights.values() for array in arrays) != info.architecture.parameters:
+    if {name: [array.shape for array in arrays] for name, arrays in weights.items()} != info.architecture.shapes():
         raise ValueError("the weights are not those of the described architecture")
     weights = {name: [np.ascontiguousarray(a, dtype="<f4") for a in arrays] for name, arrays in weights.items()}
     header = json.dumps({"format": FORMAT, **asdict(info), "sha256": _digest(weights)}, allow_nan=False)
@@ -132,6 +138,9 @@ def save_weights(
         file.attrs[HEADER] = header
         if training is not None:
             file.attrs[TRAINING] = record
+        if peaks is not None:
+            array = np.array([peaks[name] for name in info.architecture.inner], dtype="<f4")
+            file.create_dataset(PEAKS, data=array).attrs["sha256"] = _peaks_digest(array, _digest(weights))
         counts: dict[str, int] = {}
         for name, arrays in weights.items():
             kind = _keras_class(name, info.architecture)
@@ -181,6 +190,29 @@ def read_training(path: str | Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
+def read_peaks(path: str | Path) -> dict[str, float] | None:
+    """How large what each inner convolution gives, after its ReLU, was seen to get; None if the file doesn't tell.
+
+    By the convolution's name; that is what computing in int8 needs to know. Raises ModelError.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        info, checksum = _header(file, path)
+        names = info.architecture.inner
+        try:
+            if PEAKS not in file:
+                return None
+            array = plain_dataset(file, PEAKS, (len(names),), "<f4")
+            stated = text_attribute(file[PEAKS], "sha256")
+        except HDF5_ERRORS:
+            raise corrupt(path, "its ranges for int8 can't be read") from None
+    if stated != _peaks_digest(array, checksum):
+        raise corrupt(path, "its ranges for int8 are damaged or belong to other weights")
+    if not ((array >= 1 / MAX_PEAK) & (array <= MAX_PEAK)).all():
+        raise corrupt(path, "its ranges for int8 are not possible")
+    return dict(zip(names, array.tolist(), strict=True))
+
+
 def read_weights(path: str | Path) -> tuple[ModelInfo, dict[str, list[np.ndarray]]]:
     """Read the description, and the weights (float32) by layer name: complete, undamaged, finite. Raises ModelError."""
     path = Path(path)
@@ -200,10 +232,6 @@ def build_from_file(
     """Build the network that the file describes and give it the file's weights; see `build_unet`. Raises ModelError."""
     info, weights = read_weights(path)
     model = build_unet(info.architecture, data_format, logits, kernels="zeros")
-    expected = {layer.name: [tuple(v.shape) for v in layer.weights] for layer in _layers(model)}
-    found = {name: [a.shape for a in arrays] for name, arrays in weights.items()}
-    if found != expected:
-        raise corrupt(path, "its weights don't fit its architecture")
     for layer in _layers(model):
         for variable, array in zip(layer.weights, weights[layer.name], strict=True):
             variable.assign(array)
@@ -257,12 +285,12 @@ def _weights(file: h5py.File, path: Path, info: ModelInfo) -> dict[str, list[np.
             arrays = [read_array(group, str(i)) for i in range(len(group))]
             budget -= sum(array.size for array in arrays)
             if budget < 0:
-                break
+                raise ValueError("too many weights")
             if arrays:
                 weights[text_attribute(group, "name") or ""] = arrays
     except HDF5_ERRORS:
         raise corrupt(path, "its weights can't be read") from None
-    if budget != 0:
+    if {name: [array.shape for array in arrays] for name, arrays in weights.items()} != info.architecture.shapes():
         raise corrupt(path, "its weights don't fit its architecture")
     return weights
 
@@ -331,3 +359,7 @@ def _digest(weights: dict[str, list[np.ndarray]]) -> str:
             digest.update(f"{name} {array.shape} ".encode())
             digest.update(np.ascontiguousarray(array, dtype="<f4").data)
     return digest.hexdigest()
+
+
+def _peaks_digest(peaks: np.ndarray, weights_digest: str) -> str:
+    return _digest({f"{PEAKS} of {weights_digest}": [peaks]})

@@ -1,8 +1,8 @@
 """A trained network, ready to run: loads a model file on the backend that is fastest here and predicts slices.
 
-Importing this module imports neither Keras nor a backend; creating a `Network` does, though no Keras where OpenVINO's
-graph is kept from the last time (see `graph_cache`). Each backend gets the U-Net in the layout it computes fastest:
-channels first for OpenVINO and torch, channels last for TensorFlow.
+Importing this module imports neither Keras nor a backend; creating a `Network` does, though no Keras for OpenVINO (see
+`openvino_graph`). Each backend gets the U-Net in the layout it computes fastest: channels first for OpenVINO and torch,
+channels last for TensorFlow.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 
 from SpineSegLib.engine.errors import ComputeError
 from SpineSegLib.engine.models.backends import activate, choose_backend, nvidia_gpu
-from SpineSegLib.engine.models.graph_cache import network_graph
 from SpineSegLib.engine.models.model_file import build_from_file, read_info
+from SpineSegLib.engine.models.openvino_graph import int8_is_fast, network_graph
 
 if TYPE_CHECKING:
     import keras
@@ -41,7 +41,8 @@ class Network:
 
     `info`: what the file says; `backend`: Keras backend; `device`: "cpu" or "gpu"; `reason`: sentence why these.
     With `exact` everything is computed in float32; otherwise in half precision where the hardware is faster with it
-    (bfloat16 on CPUs that have it, float16 on GPUs if the network is normalised), which changes probabilities slightly.
+    (bfloat16 on CPUs that have it, float16 on GPUs if the network is normalised), and by OpenVINO in int8 on CPUs that
+    are fast with it, if the file has what that needs (see `read_peaks`). This changes probabilities slightly.
     Raises ModelError for the file and ComputeError if it can't be run here.
     """
 
@@ -118,7 +119,7 @@ def _openvino(path: Path, device: str, exact: bool) -> tuple[Runner, str]:
     """
     import openvino
 
-    graph = network_graph(path)
+    graph = network_graph(path, int8=device == "cpu" and not exact and int8_is_fast())
     core = openvino.Core()
     settings = {"PERFORMANCE_HINT": "LATENCY"}
     if exact:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 DATA_FORMATS = ("channels_last", "channels_first")
 MAX_PARAMETERS = 150_000_000
+NORM_EPSILON = 1e-3  # added to the variance
+
+
+def norm_of(convolution: str) -> str:
+    """Name of the layer that normalises what a convolution gives."""
+    return convolution.replace("_conv", "_norm")
 
 
 class ConvolutionPlace(NamedTuple):
@@ -82,10 +88,23 @@ class Architecture:
     @property
     def parameters(self) -> int:
         """Number of weights, those of the running batch statistics included."""
-        # A normalised convolution has scale, offset, mean and variance in place of its bias.
-        return sum(
-            math.prod(place.kernel) + (4 if place.normalised else 1) * place.filters for place in self.convolutions()
-        )
+        return sum(math.prod(shape) for shapes in self.shapes().values() for shape in shapes)
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """Names of the convolutions whose results further ones get, the last one not counted."""
+        return tuple(place.name for place in self.convolutions())[:-2]
+
+    def shapes(self) -> dict[str, list[tuple[int, ...]]]:
+        """Shapes of each layer's weights by its name, in the order in which Keras keeps them."""
+        shapes: dict[str, list[tuple[int, ...]]] = {}
+        for place in self.convolutions():
+            shapes[place.name] = [place.kernel]
+            if place.normalised:  # scale, offset, mean and variance in place of a bias
+                shapes[norm_of(place.name)] = [(place.filters,)] * 4
+            else:
+                shapes[place.name].append((place.filters,))
+        return shapes
 
     def convolutions(self) -> Iterator[ConvolutionPlace]:
         """The convolutions in the order of computation."""
@@ -169,7 +188,7 @@ def build_unet(
         for i in range(1, count + 1):
             x = convolution(x, filters, 3, f"{place}_conv{i}", use_bias=not batch)
             if batch:
-                x = layers.BatchNormalization(axis=axis, name=f"{place}_norm{i}")(x)
+                x = layers.BatchNormalization(axis=axis, epsilon=NORM_EPSILON, name=norm_of(f"{place}_conv{i}"))(x)
             x = layers.ReLU(name=f"{place}_relu{i}")(x)
         return x
 

@@ -19,6 +19,7 @@ from SpineSegLib.engine.files.writing import atomic_output
 from SpineSegLib.engine.models.model_file import ENDING, ModelInfo, check_new_model, read_info, save_weights
 from SpineSegLib.engine.models.unet import Preset
 from SpineSegLib.engine.training.augmentation import NONE, Augmentation
+from SpineSegLib.engine.training.int8 import int8_peaks
 from SpineSegLib.engine.training.trainer import (
     Progress,
     Sampler,
@@ -98,7 +99,9 @@ def train(
     trainer.use_best()
     cool(trainer.model, samplers[1], settings)
     threshold, metrics = calibrate(trainer.model, samplers[1], settings)
-    metrics |= {"epochs": float(len(trainer.history))}
+    weights = trainer.weights()
+    peaks, cost = int8_peaks(preset.architecture, weights, threshold, *samplers, settings.batch)
+    metrics |= {"epochs": float(len(trainer.history))} | cost
     info = ModelInfo(
         name=name,
         version=parent.version + 1 if parent else 1,
@@ -111,7 +114,7 @@ def train(
         metrics=metrics,
         description=description,
     )
-    save_weights(trainer.weights(), info, out)
+    save_weights(weights, info, out, peaks=peaks)
     log = {"settings": asdict(settings), "model": asdict(info), "history": trainer.history}
     with atomic_output(folder / "log.json") as temporary:
         temporary.write_text(json.dumps(log, indent=1), encoding="utf-8")

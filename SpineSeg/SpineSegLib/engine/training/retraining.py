@@ -37,6 +37,7 @@ from SpineSegLib.engine.models.model_file import (
     ModelInfo,
     read_identity,
     read_info,
+    read_peaks,
     read_training,
     read_weights,
     save_weights,
@@ -44,6 +45,8 @@ from SpineSegLib.engine.models.model_file import (
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import Preset
 from SpineSegLib.engine.segments import SEGMENTS
+from SpineSegLib.engine.training.augmentation import NONE
+from SpineSegLib.engine.training.int8 import int8_peaks
 from SpineSegLib.engine.training.trainer import (
     DivergedError,
     Progress,
@@ -280,12 +283,13 @@ class _Work:
             if earlier[0]:
                 cases = self._prepared(earlier[0], "preparing rehearsal")
                 sampler = _MixedSampler(sampler, replace(sampler, cases=cases, seed=settings.seed + 1), share)
-            scores = _Scores(
-                self._prepared(held_out, "preparing validation cases"),
-                self._prepared(earlier[1], "preparing rehearsal"),
-                info.preprocessing,
-                self.report,
-            )
+            validation = self._prepared(held_out, "preparing validation cases")
+            unseen = self._prepared(earlier[1], "preparing rehearsal")
+            scores = _Scores(validation, unseen, info.preprocessing, self.report)
+            judged = sampler
+            if validation or unseen:
+                cases = [*validation, *unseen]
+                judged = PatchSampler(cases, info.preprocessing, settings.patch, NONE, settings.seed + 2)
             preset = Preset(info.architecture, info.preprocessing, info.labels)
             trainer = Trainer(preset, self.parent, settings, self.folder)
             known = read_weights(self.parent)[1]
@@ -299,7 +303,7 @@ class _Work:
 
             def keep() -> None:
                 self._write_history(trainer)
-                self._keep(trainer, record, scores.by_case)
+                self._keep(trainer, record, scores.by_case, sampler, judged)
 
             self._write_history(trainer)
             for entry in trainer.epochs(sampler, validate, self._tell, keep):
@@ -370,13 +374,18 @@ class _Work:
         with atomic_output(self.folder / _HISTORY) as temporary:
             temporary.write_text(json.dumps(history), encoding="utf-8")
 
-    def _keep(self, trainer: Trainer, record: dict[str, Any], by_case: dict[str, float]) -> None:
+    def _keep(
+        self, trainer: Trainer, record: dict[str, Any], by_case: dict[str, float], trained: Sampler, judged: Sampler
+    ) -> None:
         """Write the epoch that is the best so far as a complete model: whatever happens now, it is there."""
         best, baseline = trainer.best, record["baseline"]
         metrics = {"epochs": float(len(trainer.history)), "validation_patients": float(record["validation_patients"])}
         for key in _MEANS:
             if baseline[key] is not None:
                 metrics |= {key: round(best[key], 5), f"parent_{key}": round(baseline[key], 5)}
+        weights, threshold = trainer.weights(), self.info.preprocessing.threshold
+        peaks, cost = int8_peaks(self.info.architecture, weights, threshold, trained, judged, self.settings.batch)
+        metrics |= cost
         before = baseline["by_case"]
         scored = [{"case": c, "dice": by_case[c], "parent_dice": before[c]} for c in sorted(by_case)]
         info = replace(
@@ -390,7 +399,7 @@ class _Work:
         )
         # Created now, not with the parent.
         info = replace(info, created=_now())
-        save_weights(trainer.weights(), info, self.folder / _BEST, True, record | {"scores": scored})
+        save_weights(weights, info, self.folder / _BEST, True, record | {"scores": scored}, peaks)
 
 
 class _Scores:
@@ -564,7 +573,7 @@ def _publish(folder: Path, ended: str) -> Retrained:
     info = replace(info, version=version)
     history = json.loads((folder / _HISTORY).read_text(encoding="utf-8"))
     record |= {"ended": ended, "history": history}
-    save_weights(weights, info, out, training=record)
+    save_weights(weights, info, out, training=record, peaks=read_peaks(folder / _BEST))
     if better:
         make_current(out.name.removesuffix(ENDING))
     shutil.rmtree(folder, ignore_errors=True)

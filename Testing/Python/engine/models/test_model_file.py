@@ -14,7 +14,9 @@ from SpineSegLib.engine.models.model_file import (
     FORMAT,
     HEADER,
     build_from_file,
+    read_identity,
     read_info,
+    read_peaks,
     read_weights,
     save_model,
     save_weights,
@@ -163,6 +165,7 @@ def test_truncated_files_are_refused(path, kept):
 
 
 def test_a_file_damaged_anywhere_is_refused_or_reads_the_same(path):
+    peaks = with_peaks(path)
     content = path.read_bytes()
     info, weights = read_weights(path)
     rng = np.random.default_rng(5)
@@ -172,6 +175,7 @@ def test_a_file_damaged_anywhere_is_refused_or_reads_the_same(path):
         path.write_bytes(damaged)
         try:
             found_info, found = read_weights(path)
+            assert read_peaks(path) in (peaks, None)
         except ModelError:
             continue
         # A text in the description may change unnoticed, and bytes that HDF5 doesn't use; weights may not.
@@ -370,3 +374,80 @@ def test_a_keras_configuration_with_code_is_not_even_looked_at(keras, path, tmp_
         "Concatenate",
         "Softmax",
     }
+
+
+def with_peaks(path, seed=1, **changed):
+    """Write a small model with peaks 1, 2, 3 and so on; gives these by the convolutions' names."""
+    architecture = Architecture(3, 3, 4, 2, "batch")
+    peaks = {name: float(n) for n, name in enumerate(architecture.inner, start=1)} | changed
+    save_weights(random_weights(architecture, seed), model_info(architecture), path, overwrite=True, peaks=peaks)
+    return peaks
+
+
+def test_peaks_come_back_and_change_nothing_else(path, tmp_path):
+    assert read_peaks(path) is None
+    both = tmp_path / "peaks.weights.h5"
+    peaks = with_peaks(both)
+    assert list(peaks)[::6] == ["encoder1_conv1", "decoder2_up"]
+    assert list(peaks)[-1] == "decoder1_conv1"  # what the last but one gives decides, and is not rounded
+    assert read_peaks(both) == peaks
+    assert read_identity(both) == read_identity(path)
+    for name, arrays in read_weights(path)[1].items():
+        for ours, theirs in zip(arrays, read_weights(both)[1][name], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_keras_reads_a_file_with_peaks(keras, tmp_path):
+    with_peaks(tmp_path / "a.weights.h5")
+    info, weights = read_weights(tmp_path / "a.weights.h5")
+    model = build_unet(info.architecture)
+    model.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(model.get_layer("bottom_conv1").get_weights()[0], weights["bottom_conv1"][0])
+
+
+def peaks_changed(file):
+    file["peaks"][0] = 1.5
+
+
+def peaks_of_others(file):
+    with_peaks(file.filename.replace("small", "other"), seed=2)
+    with h5py.File(file.filename.replace("small", "other")) as other:
+        del file["peaks"]
+        other.copy("peaks", file)
+
+
+def peaks_too_few(file):
+    values, digest = file["peaks"][:-1], file["peaks"].attrs["sha256"]
+    del file["peaks"]
+    file.create_dataset("peaks", data=values).attrs["sha256"] = digest
+
+
+def peaks_of_another_kind(file):
+    del file["peaks"]
+    file["peaks/a"] = np.zeros(3)
+
+
+def peaks_elsewhere(file):
+    del file["peaks"]
+    file["peaks"] = h5py.ExternalLink(file.filename.replace("small", "other"), "peaks")
+    with_peaks(file.filename.replace("small", "other"))
+
+
+def peaks_unchecked(file):
+    del file["peaks"].attrs["sha256"]
+
+
+@pytest.mark.parametrize("attack", [value for name, value in list(globals().items()) if name.startswith("peaks_")])
+def test_damaged_and_hostile_peaks_are_refused(path, attack):
+    with_peaks(path)
+    with h5py.File(path, "a") as file:
+        attack(file)
+    with pytest.raises(ModelError, match=r"small.weights.h5 is corrupt \(its ranges for int8"):
+        read_peaks(path)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf"), 1e30, 1e-30])
+def test_impossible_peaks_are_refused(path, value):
+    with_peaks(path, bottom_conv1=value)
+    with pytest.raises(ModelError, match="ranges for int8 are not possible"):
+        read_peaks(path)

@@ -11,6 +11,9 @@ from scipy.special import logit
 pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
 from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.models.backends import installed_backends
+from SpineSegLib.engine.models.model_file import read_peaks
+from SpineSegLib.engine.models.openvino_graph import int8_is_fast
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import Architecture, Preset, build_unet
 from SpineSegLib.engine.training.from_folder import TrainingSettings, cool, fingerprint, train
@@ -49,6 +52,9 @@ def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     assert (result.info.version, result.info.parent) == (1, None)
     assert result.info.training_set != fingerprint(find_cases(dataset))  # the validation patient is not in it
     assert len(result.history) == 3
+    can_int8 = "openvino" in installed_backends() and int8_is_fast()
+    assert (read_peaks(out) is not None) == can_int8  # as good in int8, where that could be tried
+    assert not can_int8 or result.info.metrics["int8_dice_lost"] <= 0.002
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert [p.step for p in seen if p.stage == "training" and p.epoch == 2] == list(range(1, 16))
     folder = tmp_path / "ball.training"

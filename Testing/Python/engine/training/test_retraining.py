@@ -17,8 +17,17 @@ pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 from corrected_cases import SEGMENTS, ball_case, ball_set, ball_submission
 from small_models import model_info, start_keras
 from SpineSegLib.engine.errors import ComputeError, InputError, OutputError
+from SpineSegLib.engine.models.backends import installed_backends
 from SpineSegLib.engine.models.model_catalogue import make_current, resolve_model
-from SpineSegLib.engine.models.model_file import read_identity, read_info, read_training, read_weights, save_model
+from SpineSegLib.engine.models.model_file import (
+    read_identity,
+    read_info,
+    read_peaks,
+    read_training,
+    read_weights,
+    save_model,
+)
+from SpineSegLib.engine.models.openvino_graph import int8_is_fast
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import Architecture, build_unet
 from SpineSegLib.engine.training import retraining, training_set
@@ -121,6 +130,10 @@ def test_the_next_version_beats_its_parent_and_becomes_current(trained):
     dice, before = info.metrics["validation_dice"], info.metrics["parent_validation_dice"]
     assert record["scores"] == [{"case": "case_0002", "dice": dice, "parent_dice": before}]
     assert info.preprocessing == read_info(folder / "tiny.weights.h5").preprocessing
+    # Whether it is as good in int8 was tried, where it could be, on this version and not its parent.
+    can_int8 = "openvino" in installed_backends() and int8_is_fast()
+    assert ("int8_dice_lost" in info.metrics) == can_int8
+    assert (read_peaks(result.model) is not None) == (info.metrics.get("int8_dice_lost", 1.0) <= 0.002)
     assert {entry["share"] for entry in record["history"]} <= {1.0, *retraining.SHARES}
     assert not [path for path in folder.iterdir() if path.name.startswith(".training")]
     assert read_info(folder / "tiny.weights.h5").version == 1
