@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
@@ -12,12 +13,15 @@ from SpineSegLib.engine.models.preprocessing import AIR_HU
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Probabilities and ranges. `turn` in degrees, `scale` as a fraction, `shift_hu` and `noise_hu` in HU."""
+    """Probabilities and ranges. `turn` in degrees, `scale` as a fraction, `bend` in pixels (standard deviation of the
+    displacement, which changes over `bend_size` pixels), `shift_hu` and `noise_hu` in HU."""
 
     mirror: float = 0.5
     geometry: float = 0.35
     turn: float = 15.0
     scale: float = 0.2
+    bend: float = 2.0
+    bend_size: int = 24
     intensity: float = 0.5
     contrast: float = 0.12
     shift_hu: float = 25.0
@@ -36,7 +40,7 @@ def augment(
     if rng.random() < settings.mirror:
         hu, labels = hu[:, :, ::-1], labels[:, ::-1]
     if rng.random() < settings.geometry:
-        hu, labels = _turn_and_scale(hu, labels, settings, rng)
+        hu, labels = _warp(hu, labels, settings, rng)
     if rng.random() < settings.intensity:
         gain = 1 + rng.uniform(-settings.contrast, settings.contrast)
         hu = (hu * gain + rng.uniform(-settings.shift_hu, settings.shift_hu)).astype(np.float32)
@@ -53,13 +57,31 @@ def augment(
     return hu, labels
 
 
-def _turn_and_scale(
+def _warp(
     hu: np.ndarray, labels: np.ndarray, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Turned, scaled and bent; the same for all channels, which are slices of one patient."""
     angle = np.radians(rng.uniform(-settings.turn, settings.turn))
     zoom = np.exp(rng.uniform(-settings.scale, settings.scale, 2))
     matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
     middle = (np.array(labels.shape) - 1) / 2
-    offset = middle - matrix @ middle
-    turned = np.stack([ndimage.affine_transform(c, matrix, offset, order=1, mode="constant", cval=AIR_HU) for c in hu])
-    return turned, ndimage.affine_transform(labels, matrix, offset, order=0, mode="constant", cval=0)
+    from_middle = np.indices(labels.shape) - middle[:, None, None]
+    places = (np.tensordot(matrix, from_middle, 1) + middle[:, None, None]).astype(np.float32)
+    places += rng.uniform(0, settings.bend) * _smooth_noise(labels.shape, settings.bend_size, rng)
+    warped = np.stack([ndimage.map_coordinates(c, places, order=1, mode="constant", cval=AIR_HU) for c in hu])
+    return warped, ndimage.map_coordinates(labels, places, order=0, mode="constant", cval=0)
+
+
+def _smooth_noise(shape: tuple[int, int], size: int, rng: np.random.Generator) -> np.ndarray:
+    """Two random fields (2, y, x) of standard deviation 1 that change over `size` pixels."""
+    along_y, along_x = (_bumps(extent, size) for extent in shape)
+    knots = rng.standard_normal((2, along_y.shape[1], along_x.shape[1]), dtype=np.float32)
+    return along_y @ knots @ along_x.T
+
+
+@lru_cache(maxsize=8)
+def _bumps(extent: int, size: int) -> np.ndarray:
+    """Gaussians (extent, knots), `size` apart; their squares sum to 1, so that white noise keeps its variance."""
+    knots = np.arange(-size, extent + 2 * size, size)
+    bumps = np.exp(-0.5 * ((np.arange(extent)[:, None] - knots) / (0.6 * size)) ** 2)
+    return (bumps / np.sqrt((bumps**2).sum(axis=1, keepdims=True))).astype(np.float32)

@@ -38,6 +38,25 @@ def test_turning_keeps_image_and_labels_together():
         assert 2 * overlap / (np.count_nonzero(after[0] > 225) + np.count_nonzero(after_labels)) > 0.97
 
 
+def test_bending_moves_image_and_labels_together_by_what_was_asked():
+    y, x = np.indices((160, 160))
+    places = np.stack([y, x]).astype(
+        np.float32
+    )  # a picture whose values are its coordinates shows where they come from
+    labels = (x < 80).astype(np.uint8)
+    rms = []
+    for seed in range(30):
+        settings = replace(NONE, geometry=1.0, turn=0.0, scale=0.0, bend=3.0)
+        after, after_labels = augment(places, labels, settings, np.random.default_rng(seed))
+        inner = np.s_[20:140, 20:140]
+        moved = (after - places)[:, *inner]
+        rms.append(np.sqrt(np.mean(moved**2)))
+        assert np.abs(np.diff(moved, axis=2)).max() < 1.0  # smooth: nothing folds over
+        np.testing.assert_array_equal(after_labels[inner], np.rint(after[1][inner]) < 80)
+    # The strength is uniform between 0 and 3 pixels: its root mean square is 3 / sqrt(3).
+    assert 1.3 < np.sqrt(np.mean(np.square(rms))) < 2.1
+
+
 def test_intensity_stays_within_its_range():
     hu, labels = patch()
     for seed in range(20):
