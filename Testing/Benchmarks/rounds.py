@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -38,19 +39,32 @@ class MeasurementError(Exception):
 
 
 def alternate(
-    measures: Mapping[str, Measure], keys: Sequence[str], rounds: int, tell: Callable[[str], None]
+    measures: Mapping[str, Measure],
+    keys: Sequence[str],
+    rounds: int,
+    tell: Callable[[str], None],
+    budget: float = math.inf,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Candidate, ...]:
     """Measure each engine once, then each once more and so on: a slow minute of the machine hits them all.
 
     `measures`: by key of NAMES, or by what their row shall be called; `keys`: the numbers to keep. An engine that fails
     is not asked again. One of NAMES whose library is missing is not asked at all. Both get a row that says so.
+    The first round is always done, a further one if it would end within `budget` seconds were it as long as the one
+    before.
     """
     results: dict[str, list[Mapping[str, Any]]] = {engine: [] for engine in measures}
     installed = installed_backends()
     names = {engine: NAMES.get(engine, engine) for engine in measures}
     needed = {engine: backend_of(engine) for engine in measures if engine in NAMES}
     problems = {engine: "not installed" for engine, backend in needed.items() if backend not in (None, *installed)}
+    start = before = clock()
     for n in range(1, rounds + 1):
+        now = clock()
+        if n > 1 and 2 * now - before - start > budget:
+            tell("no time is left for a further round")
+            break
+        before = now
         for engine, measure in measures.items():
             if engine not in problems:
                 tell(f"round {n} of {rounds}: {names[engine]}")

@@ -65,10 +65,11 @@ class Table:
 
     def markdown(self) -> str:
         """The table with its title; each cell is the median, and the ratio in brackets."""
+        rounds = max((len(candidate.rounds) for candidate in self.candidates), default=0)
         lines = [
             f"## {self.title}",
             "",
-            self.conditions,
+            f"{self.conditions} Rounds: {rounds}.",
             "",
             "| " + " | ".join(["", "device", *(quantity.heading for quantity in self.quantities)]) + " |",
             "|---|---|" + "---:|" * len(self.quantities),

@@ -41,9 +41,12 @@ QUANTITIES = (
 
 
 def measure_training(
-    ct: Path, rounds: int, tell: Callable[[str], None], batch: int = 16, patch: int = 160, steps: int = 6
+    ct: Path, rounds: int, budget: float, tell: Callable[[str], None], batch: int = 16, patch: int = 160, steps: int = 6
 ) -> Table:
-    """Train the network of the preset default on patches of `ct`, `steps` batches a round."""
+    """Train the network of the preset default on patches of `ct`, `steps` batches a round.
+
+    `budget`: see `alternate`.
+    """
     arguments = [str(ct), str(batch), str(patch), str(steps)]
     measures = {
         way: lambda way=way: run_program("Testing.Benchmarks.training_speed", [way, *arguments])
@@ -55,9 +58,8 @@ def measure_training(
         "scaled, noisier, blurred) and computes in bfloat16 where the hardware does. Keras' fit, in float32 as Keras "
         "comes, gets one and the same batch that lies ready in memory: no input pipeline could be faster."
     )
-    return Table(
-        "Training", conditions, QUANTITIES, alternate(measures, [q.key for q in QUANTITIES], rounds, tell), NAMES[FIT]
-    )
+    candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell, budget)
+    return Table("Training", conditions, QUANTITIES, candidates, NAMES[FIT])
 
 
 def _sampler(ct: Path, preprocessing: Preprocessing, patch: int) -> PatchSampler:

@@ -4,14 +4,17 @@ A network of nnU-Net's size and plan (Isensee et al. 2021: six stages, instance 
 parameters) looks at overlapping patches of the CT at 1.5 mm, whose results are added up with the weights of a Gaussian.
 The result goes back to the CT's grid as labels.
 
-`python -m Testing.Benchmarks.volumetric CT OUT MEASURED` prints where the time went as JSON. Random weights; only
-`MEASURED` of the patches are measured, after a first one, and multiplied.
+`python -m Testing.Benchmarks.volumetric CT OUT SHARE` prints where the time went as JSON. Random weights. All is done
+for all patches but the network: it is run on a `SHARE` of them, evenly spread (1: all), after a first time that doesn't
+count, and its time multiplied; patches between them get the result of the one before.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ from SpineSegLib.engine.files.writing import write_image
 from SpineSegLib.engine.models.preprocessing import AIR_HU
 from torch import nn
 
-from Testing.Benchmarks.laps import Laps
+from Testing.Benchmarks.laps import Laps, chosen
 
 FEATURES = (32, 64, 128, 256, 320, 320)
 SPACING = 1.5  # mm
@@ -68,10 +71,15 @@ class UNet3d(nn.Module):
         return self.head(x)
 
 
-def run(ct: Path, out: Path, measured: int) -> dict[str, object]:
-    """The seconds of each stage, peak memory, and how many patches there are."""
+def run(
+    ct: Path, out: Path, share: float, build: Callable[[], nn.Module] = UNet3d, patch: int = PATCH
+) -> dict[str, object]:
+    """The seconds of each stage, peak memory, and how many of all patches the network was run on.
+
+    `build`: makes the network; `patch`: voxels along each axis.
+    """
     laps = Laps()
-    network = UNet3d().eval()
+    network = build().eval()
     laps.end("start")
     volume = read_volume(ct)
     laps.end("read")
@@ -80,26 +88,30 @@ def run(ct: Path, out: Path, measured: int) -> dict[str, object]:
     small = _resampled(volume.image, shape, sitk.sitkLinear, AIR_HU)
     x = sitk.GetArrayFromImage(sitk.Cast(small, sitk.sitkFloat32))
     x = (x - x.mean()) / x.std()
-    x = np.pad(x, [(0, max(0, PATCH - n)) for n in x.shape])
-    corners = [_corners(n) for n in x.shape]
-    patches = int(np.prod([len(along) for along in corners]))
+    x = np.pad(x, [(0, max(0, patch - n)) for n in x.shape])
+    places = [
+        tuple(slice(first, first + patch) for first in corner)
+        for corner in itertools.product(*(_corners(n, patch) for n in x.shape))
+    ]
+    measured = chosen(len(places), share)
     added = np.zeros((OUTPUTS, *x.shape), dtype=np.float32)
     weight = np.zeros(x.shape, dtype=np.float32)
-    gaussian = _gaussian()
+    gaussian = _gaussian(patch)
     laps.end("prepare")
 
-    def look(z: int, y: int, i: int) -> None:
-        place = np.s_[z : z + PATCH, y : y + PATCH, i : i + PATCH]
+    def look(place: tuple[slice, ...]) -> np.ndarray:
         with torch.inference_mode():
-            logits = network(torch.from_numpy(x[place].copy())[None, None])[0].numpy()
+            return network(torch.from_numpy(x[place].copy())[None, None])[0].numpy()
+
+    logits = look(places[0])
+    laps.skip()
+    for n, place in enumerate(places):
+        if n in measured:
+            laps.end("postprocess")
+            logits = look(place)
+            laps.end("network", times=len(places) / len(measured))
         added[:, *place] += logits * gaussian
         weight[place] += gaussian
-
-    look(*(along[0] for along in corners))
-    laps.skip()
-    for n in range(measured):
-        look(*(along[n % len(along)] for along in corners))
-    laps.end("network", times=patches / measured)
     best = np.argmax(added / np.maximum(weight, 1e-6), axis=0)[tuple(slice(n) for n in shape)].astype(np.uint8)
     labels = sitk.GetImageFromArray(best)
     labels.CopyInformation(small)
@@ -107,10 +119,14 @@ def run(ct: Path, out: Path, measured: int) -> dict[str, object]:
     laps.end("postprocess")
     write_image(labels, out)
     laps.end("write")
-    about = {"patches": patches, "parameters": sum(p.numel() for p in network.parameters())}
-    return about | {
-        "stages": laps.seconds, "skipped": laps.skipped, "peak_memory_mb": peak_memory_mb(), "device": "cpu"
-    }  # fmt: skip
+    return {
+        "stages": laps.seconds,
+        "skipped": laps.skipped,
+        "measured": len(measured),
+        "parts": len(places),
+        "peak_memory_mb": peak_memory_mb(),
+        "device": "cpu",
+    }
 
 
 def _resampled(image: sitk.Image, shape: list[int], interpolator: int, outside: float) -> sitk.Image:
@@ -127,17 +143,17 @@ def _resampled(image: sitk.Image, shape: list[int], interpolator: int, outside: 
     )
 
 
-def _corners(length: int) -> list[int]:
+def _corners(length: int, patch: int) -> list[int]:
     """First voxels of the patches along an axis: evenly spread, no further apart than the overlap asks."""
-    count = int(np.ceil((length - PATCH) / (PATCH * (1 - OVERLAP)))) + 1
-    return np.linspace(0, length - PATCH, count).round().astype(int).tolist()
+    count = int(np.ceil((length - patch) / (patch * (1 - OVERLAP)))) + 1
+    return np.linspace(0, length - patch, count).round().astype(int).tolist()
 
 
-def _gaussian() -> np.ndarray:
+def _gaussian(patch: int) -> np.ndarray:
     """The weights of a patch (z, y, x), with a standard deviation of an eighth of it."""
-    line = np.exp(-0.5 * ((np.arange(PATCH) - (PATCH - 1) / 2) / (PATCH / 8)) ** 2)
+    line = np.exp(-0.5 * ((np.arange(patch) - (patch - 1) / 2) / (patch / 8)) ** 2)
     return np.maximum(np.einsum("z,y,x->zyx", line, line, line), 1e-6).astype(np.float32)
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(run(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from Testing.Benchmarks.rounds import (
     backend_of,
     run_program,
 )
-from Testing.Benchmarks.table import Quantity, Table
+from Testing.Benchmarks.table import Candidate, Quantity, Table
 
 QUANTITIES = (
     Quantity("process_seconds", "whole process, s", 1),
@@ -29,16 +30,18 @@ STAGES = ("start", "read", "prepare", "network", "postprocess", "write")
 OF_WAYS = (
     Quantity("seconds", "whole process, s", 1),
     *(Quantity(stage, f"{stage}, s", 1, compared=False) for stage in STAGES),
-    Quantity("rest_share", "not the network, %", 0, compared=False),
+    Quantity("rest_share", "read, prepare, postprocess and write, % of the network", 0, compared=False),
     Quantity("peak_memory_mb", "peak memory, MB", 0),
 )
-MEASURED = 2  # patches of the 3D network and slices of the paper's, the others are thought to take as long
 
 
 def measure_whole_job(
-    ct: Path, description: str, model: Path, folder: Path, rounds: int, tell: Callable[[str], None]
+    ct: Path, description: str, model: Path, folder: Path, rounds: int, budget: float, tell: Callable[[str], None]
 ) -> Table:
-    """Segment `ct` with `model` by each engine; results go into `folder`. `description` says what CT it is."""
+    """Segment `ct` with `model` by each engine; results go into `folder`. `description` says what CT it is.
+
+    `budget`: see `alternate`.
+    """
 
     def segment(engine: str) -> dict[str, Any]:
         module = "Testing.Benchmarks.plain" if engine == PLAIN else "SpineSegLib.cli"
@@ -47,7 +50,7 @@ def measure_whole_job(
         return run_program(module, arguments)
 
     measures = {engine: lambda engine=engine: segment(engine) for engine in ENGINES}
-    candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell)
+    candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell, budget)
     conditions = (
         f"{description} to a saved .seg.nrrd, every step the same but how the network is run; model.predict gets "
         "32 slices at once, Keras' own batch. The command's time leaves out starting Python."
@@ -56,9 +59,20 @@ def measure_whole_job(
 
 
 def measure_ways(
-    ct: Path, description: str, model: Path, folder: Path, rounds: int, tell: Callable[[str], None]
+    ct: Path,
+    description: str,
+    model: Path,
+    folder: Path,
+    rounds: int,
+    budget: float,
+    share: float,
+    tell: Callable[[str], None],
 ) -> Table:
-    """Segment `ct` with `model` and by the ways that a user would pick instead; results go into `folder`."""
+    """Segment `ct` with `model` and by the ways that a user would pick instead; results go into `folder`.
+
+    `share`: of the patches and slices of these on which their networks are run, see `laps.chosen`; 1: on all. SpineSeg
+    is always run in full. `budget`: see `alternate`.
+    """
 
     def spineseg() -> dict[str, Any]:
         arguments = ["segment", str(ct), "--model", str(model), "--json", "--overwrite"]
@@ -67,37 +81,47 @@ def measure_ways(
         # the network waits for slices that aren't ready, and what it says is kept in between
         stages["prepare"] = stages["network"] - result["predict_seconds"]
         stages["network"] = result["predict_seconds"]
-        return _by_stage(result)
+        return _by_stage(result | {"measured": result["slices"], "parts": result["slices"]})
 
     def other(module: str) -> dict[str, Any]:
-        return _by_stage(run_program(module, [str(ct), str(folder / "other.nii.gz"), str(MEASURED)]))
+        return _by_stage(run_program(module, [str(ct), str(folder / "other.nii.gz"), str(share)]))
 
     measures = {
         SPINESEG: spineseg,
         PATCHES: lambda: other("Testing.Benchmarks.volumetric"),
         PAPER: lambda: other("Testing.Benchmarks.paper_way"),
     }
-    candidates = alternate(measures, [quantity.key for quantity in OF_WAYS], rounds, tell)
+    keys = [quantity.key for quantity in OF_WAYS]
+    found = dict(zip(measures, alternate(measures, [*keys, "measured", "parts"], rounds, tell, budget), strict=True))
+    rows = {SPINESEG: found[SPINESEG], PATCHES: _said(found[PATCHES], "patches"), PAPER: _said(found[PAPER], "slices")}
     conditions = (
         f"{description} to a saved segmentation. SpineSeg reads the CT while the network starts and prepares slices "
         "while it works: what is left of both is what it waits for. 3D patches: a network of nnU-Net's size (31 "
         "million weights) in patches of 128 x 128 x 128 voxels of 1.5 mm that overlap by half, without test-time "
-        "mirroring. As in the paper: all slices whole through its network (31 million weights) by model.predict. Both "
-        f"with random weights in float32; {MEASURED} patches and {MEASURED} slices were measured and multiplied. "
-        "Ratios are to the 3D patches."
+        "mirroring. As in the paper: all slices whole through its network (31 million weights) in TensorFlow. Both "
+        "with random weights in float32, and nothing counts of what their networks take longer the first time. "
+        "SpineSeg is run in full. Of the others all is done in full but the network where its row says how many were "
+        "measured: their time, multiplied, stands for all; buffers are those of the whole CT. Ratios are to the 3D "
+        "patches."
     )
-    return Table(f"Whole job by stage: {description.split(',')[0]}", conditions, OF_WAYS, candidates, NAMES[PATCHES])
+    title = f"Whole job by stage: {description.split(',')[0]}"
+    return Table(title, conditions, OF_WAYS, tuple(rows.values()), rows[PATCHES].name)
+
+
+def _said(row: Candidate, parts: str) -> Candidate:
+    """With a name that tells on how many of all parts the network was run."""
+    if not row.rounds:
+        return row
+    numbers = row.rounds[0]
+    return replace(row, name=f"{row.name}: network from {numbers['measured']} of {numbers['parts']} {parts} measured")
 
 
 def _by_stage(result: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of `OF_WAYS`. The start is also Python's own, and its end."""
+    """The numbers of `OF_WAYS`, and of how many parts the network's time is. The start is also Python's own, and its
+    end."""
     seconds = result["process_seconds"] + result.get("skipped", 0.0)
     stages = result["stages"]
     stages["start"] = seconds - sum(stages[stage] for stage in STAGES if stage != "start")
     rest = sum(stages[stage] for stage in STAGES if stage not in ("start", "network"))
-    return stages | {
-        "seconds": seconds,
-        "rest_share": 100 * rest / seconds,
-        "peak_memory_mb": result["peak_memory_mb"],
-        "device": result["device"],
-    }
+    kept = {key: result[key] for key in ("peak_memory_mb", "device", "measured", "parts")}
+    return stages | kept | {"seconds": seconds, "rest_share": 100 * rest / stages["network"]}

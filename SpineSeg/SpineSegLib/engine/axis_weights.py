@@ -1,9 +1,16 @@
-"""Resampling along one axis as sparse matrices: means where pixels get larger, interpolation where they get smaller."""
+"""Resampling along one axis as sparse matrices: means where pixels get larger, interpolation where they get smaller.
+
+scipy is imported when it is needed, as it would take a part of the time in which the panel opens.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def linear_weights(count: int, positions: np.ndarray) -> sparse.csr_matrix:
@@ -12,6 +19,8 @@ def linear_weights(count: int, positions: np.ndarray) -> sparse.csr_matrix:
     `positions` (n,) are in units of samples, 0 being the centre of the first one; positions beyond the first and last
     centre take the value there. Returns float32 (n, count), each row summing to 1.
     """
+    from scipy import sparse
+
     positions = np.clip(np.asarray(positions, dtype=float), 0, count - 1)
     # positions that differ from a sample only by rounding must not mix in a neighbour
     nearest = np.round(positions)
@@ -34,6 +43,8 @@ def average_weights(count: int, starts: np.ndarray, length: float) -> sparse.csr
     `starts` (n,) and `length` (>= 1) are in units of samples, 0 being the first sample's outer edge; intervals that
     reach beyond the samples are moved inside. Returns float32 (n, count), each row summing to 1.
     """
+    from scipy import sparse
+
     length = min(length, float(count))
     starts = np.clip(np.asarray(starts, dtype=float), 0.0, count - length)
     first = np.floor(starts + 1e-6).astype(int)
@@ -70,6 +81,8 @@ def axis_weights(
 
 def narrowed(weights: sparse.csr_matrix, rows: slice) -> tuple[sparse.csr_matrix, slice]:
     """Some rows of weights as weights of nothing but the samples they use, and which samples these are."""
+    from scipy import sparse
+
     picked = weights[rows]
     samples = slice(int(picked.indices.min()), int(picked.indices.max()) + 1)
     shape = (picked.shape[0], samples.stop - samples.start)

@@ -10,15 +10,17 @@ import math
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from scipy import ndimage, sparse
 
 from SpineSegLib.engine.axial import aligned_axes, patient_grid, patient_view
 from SpineSegLib.engine.axis_weights import axis_weights, narrowed, resample_plane
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.volume import Grid
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 NOT_COMPUTED = 255  # value of voxels that nothing is said about
 SLAB = 8  # working slices done at once where the CT is oblique
@@ -214,6 +216,8 @@ class _Oblique:
         return around([box for box in boxes if box is not None])
 
     def _fill_slab(self, labels: np.ndarray, probabilities: np.ndarray, first: int, last: int) -> Box | None:
+        from scipy import ndimage  # would delay the panel's opening
+
         begin, end = max(0, first), min(last + 1, self._shape[0])
         window = foreground_box(probabilities[:, begin:end], self._decision.threshold)
         if window is None:

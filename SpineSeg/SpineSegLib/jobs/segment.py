@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from SpineSegLib.engine.exchange import read_exchanged_volume, reset_mask
+from SpineSegLib.engine.search import LOOK_EVERY
 from SpineSegLib.engine.segmenter import Segmentation
 from SpineSegLib.engine.stored_labels import Box, around
 from SpineSegLib.engine.uncertainty import uncertain_area
@@ -35,7 +37,7 @@ def run(parameters: dict[str, Any], report: Report, check: Check) -> dict[str, A
     boxes: list[Box] = []
     uncertainties = []
     pixel_area = segmentation.grid.spacing[1] * segmentation.grid.spacing[2]
-    clock = _Clock(segmentation)
+    clock = _Clock(segmentation, whole)
     for n, finished in enumerate(segmentation, start=1):
         box = segmentation.write_decided(mask)
         boxes += [box] if box else []
@@ -54,21 +56,27 @@ def run(parameters: dict[str, Any], report: Report, check: Check) -> dict[str, A
 
 
 class _Clock:
-    """How long the network still needs: slices without a body pass at once and tell nothing."""
+    """How long the network still needs: slices without a body pass at once and tell nothing.
 
-    def __init__(self, segmentation: Segmentation) -> None:
+    The first slices after a look at the whole body wait for that look, and with the very first the network is compiled.
+    So the time is taken from the first slice on, and nothing is said before as many as lie between two looks are done.
+    """
+
+    def __init__(self, segmentation: Segmentation, whole: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._segmentation = segmentation
         self._all = segmentation.left_to_compute
-        self._first: tuple[float, int] | None = None  # time and number left after the first slice, which compiles
+        self._stretch = 1 if whole else max(1, round(LOOK_EVERY / segmentation.grid.spacing[0]))
+        self._now = clock
+        self._first: tuple[float, int] | None = None  # time and number left after the first slice
 
     def seconds_left(self) -> float | None:
         """None before anything can be said."""
-        left, now = self._segmentation.left_to_compute, time.monotonic()
+        left, now = self._segmentation.left_to_compute, self._now()
         if left == 0:
             return 0.0
         if self._first is None and left < self._all:
             self._first = (now, left)
-        if self._first is None or left == self._first[1]:
+        if self._first is None or self._first[1] - left < self._stretch:
             return None
         return round((now - self._first[0]) / (self._first[1] - left) * left, 1)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import slicer
 import vtk
 
-from SpineSegLib.engine.training.retraining import keep_unfinished
 from SpineSegLib.scene import charts
 from SpineSegLib.scene.segment_run import duration
 
@@ -84,6 +83,8 @@ class RetrainRun:
         if self._job.state == "finished":
             self.result = self._job.result
         elif self._job.state == "cancelled" and self.epochs:
+            from SpineSegLib.engine.training.retraining import keep_unfinished  # would delay the panel's opening
+
             self.result = keep_unfinished(self._folder).as_dict()
 
     def cancel(self) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from Testing.Benchmarks import network_speed
-from Testing.Benchmarks.engines import ENGINES, Engine
+from Testing.Benchmarks.engines import ENGINES, INT8, Engine
 from Testing.Benchmarks.network_speed import measure_network
 from Testing.Benchmarks.rounds import NAMES, PLAIN, MeasurementError
-from Testing.Benchmarks.run import TINY
+from Testing.Benchmarks.run import ALL_SECONDS, BUDGETS, TINY
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -22,7 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 def test_engines_are_measured_or_said_to_be_missing(tmp_path, monkeypatch):
     pytest.importorskip("tensorflow")
     pytest.importorskip("openvino")
-    few = [engine for engine in ENGINES if engine.name in (NAMES["openvino"], NAMES[PLAIN])]
+    names = (NAMES["openvino"], INT8.name, NAMES[PLAIN])
+    few = [engine for engine in ENGINES if engine.name in names and engine.possible]
     absent = Engine("an engine that is nowhere", ("no_such_package",), few[0].load)
     monkeypatch.setattr(network_speed, "ENGINES", (*few, absent))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "SpineSeg"))
@@ -54,12 +55,19 @@ def test_the_command_writes_its_tables(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    table = text[text.index("## How near the limit") :]
-    assert table in done.stdout
-    (table,) = json.loads((tmp_path / "RESULTS.json").read_text(encoding="utf-8"))["tables"]
+    table = text[text.index("## How near the limit") : text.index("## Duration")]
+    assert table.rstrip() in done.stdout
+    assert "| limit |" in text[text.index("## Duration") :]
+    results = json.loads((tmp_path / "RESULTS.json").read_text(encoding="utf-8"))
+    assert list(results["seconds"]) == ["limit"]
+    (table,) = results["tables"]
     rows = {row["name"]: row for row in table["rows"]}
     assert {"matrix product, float32", "3x3 convolution, float32", "SpineSeg tiny, float32"} <= set(rows)
     shares = [rows[f"{limit}, float32"]["rounds"] for limit in ("matrix product", "3x3 convolution")]
     for both in zip(*shares, strict=True):
         assert max(numbers["share"] for numbers in both) == pytest.approx(100)
     assert len(rows["SpineSeg tiny, float32"]["rounds"]) == 2
+
+
+def test_all_tables_together_fit_into_twenty_minutes():
+    assert sum(BUDGETS.values()) <= ALL_SECONDS

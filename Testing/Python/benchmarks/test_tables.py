@@ -29,6 +29,10 @@ def test_ratio_compares_what_was_measured_together():
     assert "| fast | cpu | 4.00 (4.00×) |" in speed.markdown()
 
 
+def test_a_table_says_how_many_rounds_it_had():
+    assert "Conditions. Rounds: 3." in table(candidate("fast", 2.0, 3.0, 4.0), candidate("plain")).markdown()
+
+
 def test_what_could_not_be_measured_has_a_row_that_says_so():
     speed = table(candidate("plain", 8.0), Candidate("gone", problem="not installed"))
     assert "| gone | not installed | – |" in speed.markdown()
@@ -61,6 +65,21 @@ def test_engines_take_turns(installed):
     assert tensorflow.rounds == ({"seconds": 2.0}, {"seconds": 5.0})
     assert plain.rounds == ({"seconds": 3.0}, {"seconds": 6.0})
     assert (torch.rounds, torch.problem) == ((), "not installed")
+
+
+def test_a_round_that_would_end_too_late_is_not_begun(installed):
+    """Rounds of 10 s: the third would end after 30 s."""
+    now = [100.0]
+
+    def measure():
+        now[0] += 10
+        return {"device": "cpu", "seconds": 10.0}
+
+    def rounds_within(budget: float) -> int:
+        (found,) = alternate({"openvino": measure}, ["seconds"], 5, lambda _: None, budget, clock=lambda: now[0])
+        return len(found.rounds)
+
+    assert [rounds_within(budget) for budget in (1, 20, 29, 30, 1000)] == [1, 2, 2, 3, 5]
 
 
 def test_an_engine_that_fails_is_not_asked_again(installed):

@@ -55,3 +55,10 @@ def test_narrowed_weights_use_nothing_else(target_spacing):
     part, samples = narrowed(weights, slice(5, 9))
     np.testing.assert_allclose(part @ values[samples], (weights @ values)[5:9], atol=1e-6)
     assert samples.stop - samples.start <= 4 * target_spacing + 2
+
+
+def test_what_the_panel_opens_with_is_imported_without_scipy(run_python):
+    """It would take a third of the time in which the panel opens."""
+    modules = ("axial", "stored_labels", "exchange", "uncertainty", "files.writing", "training.training_set")
+    program = "import sys\n" + "\n".join(f"import SpineSegLib.engine.{name}" for name in modules)
+    assert run_python(f"{program}\nprint('scipy' in sys.modules)").strip() == "False"

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from SpineSegLib.engine.axial import aligned_axes
 from SpineSegLib.engine.comparison.grids import same_grid
@@ -353,6 +352,8 @@ def _checked_arrays(submission: Submission, segments: Sequence[str]) -> tuple[np
 
 def _keep_checked(hu: np.ndarray, labels: np.ndarray, submission: Submission) -> None:
     """Blank what was not checked, in place: the mask at once, the CT from `CONTEXT_MM` on."""
+    from scipy import ndimage  # the panel opens without it
+
     axis = axial_axis(submission.image.GetDirection(), "submit the whole volume")
     count = labels.shape[axis]
     if not submission.checked or not all(0 <= index < count for index in submission.checked):

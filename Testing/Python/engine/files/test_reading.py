@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import struct
 import subprocess
@@ -267,6 +268,28 @@ def test_damage_inside_a_compressed_file(tmp_path):
     with pytest.raises(InputError, match="damaged") as error:
         read_volume(path)
     assert_sentence(error)
+
+
+def test_a_compressed_file_in_several_members(tmp_path):
+    """As `cat a.gz b.gz` and tapes make them: one after the other, the last followed by zeros. The CT is larger than
+    what is read and decompressed at once, in parts that compress well and not at all."""
+    array = np.random.default_rng(2).integers(-1000, 1000, (6, 320, 300)).astype(np.int16)
+    array[2:4] = -1000
+    array[5] = 40
+    image = sitk.GetImageFromArray(array)
+    sitk.WriteImage(image, str(tmp_path / "plain.nii"))
+    data = (tmp_path / "plain.nii").read_bytes()
+    path = tmp_path / "ct.nii.gz"
+    cuts = (0, 100, 500_000, 500_000, len(data))  # the first ends within the header, one is empty
+    members = [gzip.compress(data[start:stop]) for start, stop in itertools.pairwise(cuts)]
+    path.write_bytes(b"".join(members) + bytes(300_000))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_volume(path).image), array)
+    wrong_sum = bytearray(members[-1])
+    wrong_sum[-8] ^= 1
+    for last in (bytes(wrong_sum), members[-1][:-1], members[-1] + b"more", b""):
+        path.write_bytes(b"".join(members[:-1]) + last)
+        with pytest.raises(InputError, match="damaged"):
+            read_volume(path)
 
 
 def test_header_without_its_data_file(tmp_path):
