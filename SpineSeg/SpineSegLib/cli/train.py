@@ -277,6 +277,7 @@ def _start(options: argparse.Namespace) -> tuple[Preset | Path, Architecture]:
 
 
 def _settings(options: argparse.Namespace) -> TrainingSettings:
+    from SpineSegLib.engine.training.augmentation import STRONG
     from SpineSegLib.engine.training.from_folder import TrainingSettings
 
     goes_on = bool(options.start)
@@ -288,6 +289,7 @@ def _settings(options: argparse.Namespace) -> TrainingSettings:
         learning_rate=options.learning_rate or (3e-4 if goes_on else 2e-3),
         patience=options.patience or 12,
         seed=options.seed,
+        augmentation=STRONG,
     )
 
 

@@ -147,6 +147,11 @@ PRESETS = {
         ("spine",),
     ),
     "default": Preset(
+        Architecture(inputs=7, outputs=3, width=24, depth=4, normalization="batch"),
+        Preprocessing(spacing=1.0, context=(-14.0, -5.0, -2.0, 0.0, 2.0, 5.0, 14.0), window=(-200.0, 1000.0)),
+        ("vertebrae", "sacrum"),
+    ),
+    "fast": Preset(
         Architecture(inputs=5, outputs=3, width=16, depth=4, normalization="batch"),
         Preprocessing(spacing=1.0, context=(-5.0, -2.0, 0.0, 2.0, 5.0), window=(-200.0, 1000.0)),
         ("vertebrae", "sacrum"),

@@ -74,15 +74,16 @@ class Deformation:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Deformation:
-        angles = np.radians(rng.normal(0, [7.0, 6.0, 6.0]))  # about z, y, x
-        size = rng.uniform(0.82, 1.18)
-        scale = np.diag(1.0 / (size * np.exp(rng.normal(0, 0.06, 3))))
-        shear = np.eye(3) + rng.normal(0, 0.03, (3, 3)) * (1 - np.eye(3))
+        # Strong on purpose: a few patients are to stand for many.
+        angles = np.radians(rng.normal(0, 8.0, 3))  # about z, y, x
+        size = rng.uniform(0.8, 1.2)
+        scale = np.diag(1.0 / (size * np.exp(rng.normal(0, 0.09, 3))))
+        shear = np.eye(3) + rng.normal(0, 0.045, (3, 3)) * (1 - np.eye(3))
         curve_height = 0.0 if rng.random() < 0.6 else rng.uniform(5, 25)
         front, back = (rng.uniform(1.0, 1.7), rng.uniform(1.0, 1.15)) if rng.random() < 0.3 else (1.0, 1.0)
         return cls(
             scale @ shear @ _rotation(*angles),
-            ((rng.uniform(0, 5), 55.0), (rng.uniform(0, 2.5), 28.0), (rng.uniform(0, 1.0), 13.0)),
+            ((rng.uniform(0, 9), 55.0), (rng.uniform(0, 5), 28.0), (rng.uniform(0, 2.0), 13.0)),
             (curve_height, rng.uniform(120, 320), rng.uniform(0, 2 * np.pi)),
             bool(rng.random() < 0.5),
             (rng.uniform(-60, 60), rng.uniform(15, 30), front, back),

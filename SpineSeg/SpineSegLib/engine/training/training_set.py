@@ -41,7 +41,7 @@ FORMAT = 1
 HEADER = "spineseg_training_set"
 TRAINING, VALIDATION = SIDES = ("training", "validation")
 VALIDATION_SHARE = 0.2  # of the patients, at least one as soon as there are two
-CONTEXT_MM = 10.0  # CT kept around checked slices, for models that look at neighbouring ones
+CONTEXT_MM = 15.0  # CT kept around checked slices, for models that look at neighbouring ones
 MAX_VOXELS = 2**31
 UNCHECKED = 255  # in stored masks: nobody has looked at this voxel
 CASE = re.compile(r"case_\d{4,9}")

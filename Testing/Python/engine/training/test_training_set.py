@@ -138,19 +138,19 @@ def test_a_patient_is_on_one_side_for_ever(empty):
 @pytest.mark.parametrize("orientation", ["LPS", "LPI", "PSR"])
 def test_checked_slices_alone_are_stored_with_the_ct_around_them(empty, orientation):
     ct, mask = (sitk.DICOMOrient(image, orientation) for image in ball_case(3, slices=30))
-    # From the feet: slices at -297, -295 ... mm; 5 and 20 are checked.
-    positions = [-297 + 2 * 5, -297 + 2 * 20]
+    # From the feet: slices at -297, -295 ... mm; 3 and 25 are checked.
+    positions = [-297 + 2 * 3, -297 + 2 * 25]
     checked = slice_indices(ct, positions)
-    assert set(checked) == ({24, 9} if orientation == "LPI" else {5, 20})
+    assert set(checked) == ({26, 4} if orientation == "LPI" else {3, 25})
     case, _ = empty.add(dataclasses.replace(ball_submission(3), image=ct, mask=mask, checked=checked))
     assert case.slices == 2
     stored = [sitk.GetArrayFromImage(sitk.DICOMOrient(image, "LPS")) for image in empty.images(case.case)]
     whole = [sitk.GetArrayFromImage(image) for image in ball_case(3, slices=30)]
-    seen = [5, 20]
+    seen = [3, 25]
     np.testing.assert_array_equal(stored[1][seen], whole[1][seen])
     assert (np.delete(stored[1], seen, axis=0) == UNCHECKED).all()
     kept = (stored[0] != -1024).any(axis=(1, 2))
-    assert np.flatnonzero(kept).tolist() == [*range(11), *range(15, 26)]  # 10 mm to both sides
+    assert np.flatnonzero(kept).tolist() == [*range(12), *range(17, 30)]  # 15 mm to both sides
     np.testing.assert_array_equal(stored[0][kept], whole[0][kept])
 
 
