@@ -27,7 +27,7 @@ than the one it came from. It goes to your model folder. Ctrl-C keeps the best e
 goes on when the same command is given again.
 
 With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it into
-<MODEL>.rendered, as they were for the model that ships with SpineSeg (see its model card).
+<MODEL>.rendered, of the kinds that the models shipped with SpineSeg were trained on (see their cards).
 
 examples:
   spineseg phantom cases --count 20
@@ -64,7 +64,7 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     )
     start.add_argument(
         "--preset",
-        choices=("default", "kim2020"),
+        choices=("default", "fast", "kim2020"),
         default="default",
         help="network to train from scratch (default: default)",
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from commandline import spineseg
+from SpineSegLib.engine.models.unet import PRESETS
 
 pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
@@ -25,6 +26,11 @@ def write_cases(folder: Path, patients: int) -> Path:
         for name, array in (("ct.nii.gz", hu), ("mask.nii.gz", mask)):
             sitk.WriteImage(sitk.GetImageFromArray(array), str(place / name))
     return folder
+
+
+def test_every_preset_can_be_asked_for():
+    help_text = spineseg("train", "--help").stdout
+    assert f"--preset {{{','.join(sorted(PRESETS))}}}" in " ".join(help_text.split())
 
 
 def test_trains_a_model_that_segments(tmp_path):

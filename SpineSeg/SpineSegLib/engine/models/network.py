@@ -87,7 +87,8 @@ class Network:
         while start < n:
             batch = np.asarray(x[start : start + size], np.float32)
             try:
-                batch = np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
+                if below or right:
+                    batch = np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right)), mode="edge")
                 result[start : start + size] = self._run(np.ascontiguousarray(batch))[:, first:, :height, :width]
             except Exception as error:
                 if not is_out_of_memory(error):
