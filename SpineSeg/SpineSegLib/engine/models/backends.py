@@ -47,6 +47,14 @@ def installed_backends() -> tuple[str, ...]:
     return tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
 
 
+def cpu_has(*features: str) -> bool | None:
+    """Whether the CPU has any of these features, by Linux' names for them; None where the system doesn't tell."""
+    about = Path("/proc/cpuinfo")
+    if not about.exists():
+        return None
+    return not set(features).isdisjoint(about.read_text().split())
+
+
 @cache
 def nvidia_gpu() -> Gpu | None:
     """The first NVIDIA GPU that the driver offers to this process, asked from the driver itself; None without one."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from SpineSegLib.engine.models.backends import cpu_has
 from SpineSegLib.engine.models.model_file import read_peaks, read_weights
 from SpineSegLib.engine.models.unet import NORM_EPSILON, Architecture, norm_of
 
@@ -35,9 +36,9 @@ def network_graph(path: str | Path, int8: bool = False) -> openvino.Model:
 
 def int8_is_fast() -> bool:
     """Whether the CPU multiplies int8 in hardware (VNNI or AMX), which older ones do slower and may overflow."""
-    flags = Path("/proc/cpuinfo")
-    if flags.exists():
-        return any(flag in flags.read_text() for flag in (" avx512_vnni", " avx_vnni", " amx_int8"))
+    told = cpu_has("avx512_vnni", "avx_vnni", "amx_int8")
+    if told is not None:
+        return told
     import openvino
 
     # No other system tells, but no x86 CPU has bfloat16 without VNNI.

@@ -18,6 +18,7 @@ from scipy.special import expit, softmax
 
 from SpineSegLib.engine.errors import ComputeError, InputError
 from SpineSegLib.engine.files.writing import atomic_output
+from SpineSegLib.engine.models.backends import cpu_has
 from SpineSegLib.engine.models.model_file import read_weights
 from SpineSegLib.engine.models.network import is_out_of_memory
 from SpineSegLib.engine.models.unet import Preset, build_unet
@@ -155,7 +156,9 @@ class Trainer:
         self._origin = json.dumps([asdict(preset), parent])
         keras.utils.set_random_seed(settings.seed)
         accelerated = _has_gpu()
-        mixed = settings.mixed_precision if settings.mixed_precision is not None else accelerated or _has_bf16()
+        mixed = settings.mixed_precision
+        if mixed is None:  # half precision pays where the hardware multiplies it
+            mixed = accelerated or bool(cpu_has("avx512_bf16", "amx_bf16"))
         keras.mixed_precision.set_global_policy("mixed_bfloat16" if mixed else "float32")
         try:
             self.model = build_unet(preset.architecture, logits=True)
@@ -323,9 +326,3 @@ def _has_gpu() -> bool:
     import tensorflow
 
     return bool(tensorflow.config.list_physical_devices("GPU"))
-
-
-def _has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware, where half precision pays."""
-    flags = Path("/proc/cpuinfo")
-    return flags.exists() and any(f in flags.read_text() for f in (" avx512_bf16", " amx_bf16"))

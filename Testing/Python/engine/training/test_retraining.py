@@ -171,10 +171,9 @@ def test_a_version_that_is_no_better_is_kept_but_not_current(trained, cases, mod
     assert "not made current" in worse.sentence
 
 
-def test_what_costs_too_much_elsewhere_is_taken_back_half_way(cases, models, earlier, monkeypatch):
-    """The weights that are kept lie on the line to those of the starting model, as near as rehearsal demands."""
-    told = iter([(0.5, 0.9), (0.72, 0.8), (0.7, 0.894), (0.69, 0.896)])
-    measured = []
+def with_scores(monkeypatch, *scores: tuple[float, float]) -> list[list[np.ndarray]]:
+    """Let measuring give these Dice of validation and of rehearsal, one after the other; gets the weights measured."""
+    measured, told = [], iter(scores)
 
     def scripted(self, model):
         measured.append(model.get_weights())
@@ -182,6 +181,12 @@ def test_what_costs_too_much_elsewhere_is_taken_back_half_way(cases, models, ear
         return {"validation_dice": validation, "rehearsal_dice": rehearsal, "by_case": {"case_0002": validation}}
 
     monkeypatch.setattr(retraining._Scores, "measure", scripted)
+    return measured
+
+
+def test_what_costs_too_much_elsewhere_is_taken_back_half_way(cases, models, earlier, monkeypatch):
+    """The weights that are kept lie on the line to those of the starting model, as near as rehearsal demands."""
+    measured = with_scores(monkeypatch, (0.5, 0.9), (0.72, 0.8), (0.7, 0.894), (0.69, 0.896))
     result = retrain(cases.path, models / "tiny.weights.h5", replace(SETTINGS, epochs=1, steps=2), rehearsal=earlier)
     start, learned, _, kept = measured
     assert result.record["history"][0]["share"] == 0.5
@@ -199,15 +204,7 @@ def test_what_costs_too_much_elsewhere_is_taken_back_half_way(cases, models, ear
 
 def test_models_too_far_apart_are_not_mixed(cases, models, earlier, monkeypatch):
     """Half way between an untrained network and a trained one nothing works."""
-    told = iter([(0.1, 0.1), (0.8, 0.8), (0.3, 0.7)])
-    measured = []
-
-    def scripted(self, model):
-        measured.append(model.get_weights())
-        validation, rehearsal = next(told)
-        return {"validation_dice": validation, "rehearsal_dice": rehearsal, "by_case": {"case_0002": validation}}
-
-    monkeypatch.setattr(retraining._Scores, "measure", scripted)
+    measured = with_scores(monkeypatch, (0.1, 0.1), (0.8, 0.8), (0.3, 0.7))
     result = retrain(cases.path, models / "tiny.weights.h5", replace(SETTINGS, epochs=1, steps=2), rehearsal=earlier)
     assert result.record["history"][0]["share"] == 1.0
     assert result.info.metrics["validation_dice"] == 0.8
