@@ -146,8 +146,9 @@ def spine_kinds(anatomy: Anatomy) -> np.ndarray:
     return np.where(anatomy.vertebrae == 26, 2, anatomy.vertebrae > 0).astype(np.uint8)
 
 
-def roughen(anatomy: Anatomy, uneven: float, spurs: float, rng: np.random.Generator) -> Anatomy:
-    """Give the spine's surface an unevenness of `uneven` mm, and bony spurs of up to about `spurs` mm.
+def roughen(anatomy: Anatomy, uneven: float, spurs: float, swelling: float, rng: np.random.Generator) -> Anatomy:
+    """Give the spine's surface an unevenness of `uneven` mm and bony spurs of up to about `spurs` mm, and move that of
+    the other bones outwards by `swelling` mm (inwards where it is less than 0), which changes the joints with them.
 
     Spurs grow in patches, so that some join neighbours across a disc or a joint; none grows into the canal.
     """
@@ -158,7 +159,11 @@ def roughen(anatomy: Anatomy, uneven: float, spurs: float, rng: np.random.Genera
         lumps = np.clip(smooth_noise(shape, 9.0 / anatomy.spacing, rng) - 0.8, 0, 1.2) / 1.2
         lumps[np.isin(anatomy.tissue, (Tissue.CANAL, Tissue.CORD))] = 0
         change += np.float32(spurs) * lumps
-    return replace(anatomy, spine_depth=np.where(near, depth + change, depth))
+    return replace(
+        anatomy,
+        spine_depth=np.where(near, depth + change, depth),
+        bone_depth=anatomy.bone_depth + np.float32(swelling),
+    )
 
 
 def _rotation(about_z: float, about_y: float, about_x: float) -> np.ndarray:

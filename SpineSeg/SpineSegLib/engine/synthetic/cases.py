@@ -65,7 +65,8 @@ def render_case(anatomy: Anatomy, rng: np.random.Generator, view: View | None = 
         across = (int(rng.uniform(130, 210)), int(rng.uniform(130, 220)))
         centre[1:] += rng.uniform(-25, 25, 2)
     body = warp(anatomy, (height, *across), centre, Deformation.random(rng), rng)
-    body = roughen(body, rng.uniform(0.0, 0.5), 0.0 if rng.random() < 0.55 else rng.uniform(0.8, 3.0), rng)
+    spurs = 0.0 if rng.random() < 0.55 else rng.uniform(0.8, 3.0)
+    body = roughen(body, rng.uniform(0.0, 0.5), spurs, rng.uniform(-0.8, 0.8), rng)
     tissue = body.tissue.copy()
     if wide:
         _add_table(tissue, rng)

@@ -151,19 +151,30 @@ def vertebrae_anatomy(path: Path, trunk: Anatomy, rng: np.random.Generator) -> A
         tissue[k][inside] = trunk.tissue[sz][sy[inside], sx[inside]]
     neck = z > own.get(8, (np.inf, 0, 0))[0]
     _draw_neck(tissue, neck, target, rng)
-    gone = (
-        (tissue == Tissue.VERTEBRA) | (tissue == Tissue.DISC) | (tissue == Tissue.CANAL) | (tissue == Tissue.LIGAMENT)
-    )
+    tissue[tissue == Tissue.CANAL] = Tissue.MUSCLE
     if 26 not in own and min(own) >= 8 and max(own) < 24:
-        gone |= tissue == Tissue.SACRUM
-    tissue[gone] = Tissue.MUSCLE
-    keep_sacrum = (tissue == Tissue.SACRUM) & (vertebrae == 0)
+        tissue[tissue == Tissue.SACRUM] = Tissue.MUSCLE
+    vertebrae[(tissue == Tissue.SACRUM) & (vertebrae == 0)] = 26
+    _set_in(tissue, vertebrae, rng)
+    return Anatomy.from_tissue(path.name.split(".")[0], tissue, vertebrae, SPACING)
+
+
+def with_vertebrae(anatomy: Anatomy, vertebrae: np.ndarray, rng: np.random.Generator) -> Anatomy:
+    """The same patient with other vertebrae in place of its own (uint8, VerSe numbers, z, y, x; sacrum included)."""
+    tissue = anatomy.tissue.copy()
+    _set_in(tissue, vertebrae, rng)
+    joint = ndimage.binary_dilation(vertebrae > 0) & (tissue == Tissue.RIB)
+    tissue[joint] = Tissue.LIGAMENT
+    return Anatomy.from_tissue(anatomy.name, tissue, vertebrae, anatomy.spacing)
+
+
+def _set_in(tissue: np.ndarray, vertebrae: np.ndarray, rng: np.random.Generator) -> None:
+    """Put `vertebrae` in the place of those of a tissue map, in place, with discs, canal and ligaments between them."""
+    tissue[np.isin(tissue, (Tissue.VERTEBRA, Tissue.DISC, Tissue.LIGAMENT))] = Tissue.MUSCLE
     tissue[vertebrae > 0] = Tissue.VERTEBRA
-    vertebrae[keep_sacrum] = 26
     tissue[vertebrae == 26] = Tissue.SACRUM
     _fill_between_vertebrae(tissue, vertebrae)
     _cover_spine(tissue, rng)
-    return Anatomy.from_tissue(path.name.split(".")[0], tissue, vertebrae, SPACING)
 
 
 def isotropic(labels: sitk.Image, spacing: float) -> np.ndarray:

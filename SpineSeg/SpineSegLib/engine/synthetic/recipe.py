@@ -14,7 +14,8 @@ from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.writing import write_image
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.cases import View, render_case
-from SpineSegLib.engine.synthetic.labelmaps import trunk_anatomy, vertebrae_anatomy
+from SpineSegLib.engine.synthetic.labelmaps import trunk_anatomy, vertebrae_anatomy, with_vertebrae
+from SpineSegLib.engine.synthetic.mixing import exchange_vertebrae, find_shapes
 from SpineSegLib.engine.synthetic.phantom import make_phantom
 from SpineSegLib.engine.synthetic.rib_heads import with_rib_heads
 from SpineSegLib.engine.synthetic.vertebra import NUMBERS
@@ -36,7 +37,8 @@ VERTEBRAE = {
 # three bodies for training instead of two were worth more than a second patient to validate on.
 VALIDATION = ("verse010-spl",)
 MIXED_CASES, WIDE_CASES, SHORT_CASES, PHANTOMS, HEADS, VALIDATION_CASES = 212, 25, 60, 26, 9, 16
-_FIRST_WIDE, _FIRST_SHORT = 1000, 2000  # numbers of the wide and of the short cases
+EXCHANGED, SCANS_OF_EACH = 60, 3  # anatomies with the vertebrae of others, and scans of each
+_FIRST_WIDE, _FIRST_SHORT, _FIRST_EXCHANGED = 1000, 2000, 3000  # numbers of the cases of a kind
 _FIRST_PHANTOM = 10_000  # seeds of the phantoms; smaller ones stay for testing
 _PHANTOM_REGIONS = {
     "spine": ("lumbar", "lumbosacral", "thoracolumbar", "thoracic"),
@@ -50,7 +52,8 @@ def render_recipe(
     """Render the recipe's training and validation cases from the label maps in `source`; returns their two folders.
 
     Training shows every anatomy, then the trunks alone in wide fields of view (pelvis, thighs and arms are what is most
-    easily taken for spine), short scans of where the ribs end, procedural phantoms, and heads, which hold no spine.
+    easily taken for spine), short scans of where the ribs end, anatomies whose vertebrae were exchanged for those of
+    others, procedural phantoms, and heads, which hold no spine.
     Cases that exist already are kept, so that a run that was broken off goes on. Raises InputError where a file is
     missing. `progress` gets the number of cases done and the total.
     """
@@ -58,7 +61,7 @@ def render_recipe(
     validation = [a for a in anatomies if a.name in VALIDATION]
     training = [a for a in anatomies if a.name not in VALIDATION]
     trunks = [a for a in training if a.name in TRUNKS]
-    total = MIXED_CASES + WIDE_CASES + SHORT_CASES + PHANTOMS + HEADS + VALIDATION_CASES
+    total = MIXED_CASES + WIDE_CASES + SHORT_CASES + EXCHANGED * SCANS_OF_EACH + PHANTOMS + HEADS + VALIDATION_CASES
     done = 0
 
     def one_more() -> None:
@@ -73,6 +76,7 @@ def render_recipe(
     with_last_ribs = [a for a in training if (a.vertebrae == NUMBERS["T12"]).any()]
     short = range(_FIRST_SHORT, _FIRST_SHORT + SHORT_CASES)
     render_cases(with_last_ribs, folders[0], short, seed, "short", one_more)
+    render_exchanged(training, folders[0], range(EXCHANGED), seed, progress=one_more)
     render_phantoms(folders[0], range(PHANTOMS), seed, progress=one_more)
     render_heads(folders[0], range(HEADS), progress=one_more)
     render_cases(validation, folders[1], range(VALIDATION_CASES), seed + 1, progress=one_more)
@@ -123,6 +127,32 @@ def render_cases(
             case = render_case(anatomy, np.random.default_rng([seed, number]), view)
             _write_case(folder, anatomy.name, case.image, case.mask)
         progress()
+
+
+def render_exchanged(
+    anatomies: list[Anatomy], out: Path, numbers: range, seed: int, progress: Callable[[], None] = lambda: None
+) -> None:
+    """Render `SCANS_OF_EACH` cases of each of these new patients like `render_cases`.
+
+    Each is one of `anatomies` in turn, most of its vertebrae exchanged for those of the others.
+    """
+    patients = {_owner(anatomy): anatomy for anatomy in anatomies}
+    shapes = [s for name, a in patients.items() for s in find_shapes(name, a.vertebrae, a.spacing)]
+    for number in numbers:
+        cases = range(_FIRST_EXCHANGED + number * SCANS_OF_EACH, _FIRST_EXCHANGED + (number + 1) * SCANS_OF_EACH)
+        host = anatomies[number % len(anatomies)]
+        name = f"{host.name}-exchanged{number:02d}"
+        anatomy = host
+        if not all(_complete(out / f"{name}_{case:04d}") for case in cases):
+            rng = np.random.default_rng([seed, 400, number])
+            vertebrae = exchange_vertebrae(_owner(host), host.vertebrae, shapes, host.spacing, rng)
+            anatomy = with_vertebrae(host, vertebrae, rng)
+        render_cases([replace(anatomy, name=name)], out, cases, seed, progress=progress)
+
+
+def _owner(anatomy: Anatomy) -> str:
+    """Whose vertebrae an anatomy of the recipe has."""
+    return anatomy.name.split("-")[0]
 
 
 def render_phantoms(out: Path, numbers: range, seed: int, progress: Callable[[], None] = lambda: None) -> None:

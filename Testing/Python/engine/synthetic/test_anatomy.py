@@ -83,15 +83,22 @@ def test_spurs_grow_on_bone_but_not_into_the_canal():
     tissue[vertebrae > 0] = Tissue.VERTEBRA
     tissue[:, :, 40:] = Tissue.CANAL
     plain = Anatomy.from_tissue("box", tissue, vertebrae, 1.0)
-    rough = roughen(plain, 0.0, 3.0, np.random.default_rng(2))
+    rough = roughen(plain, 0.0, 3.0, 0.0, np.random.default_rng(2))
     gained = rough.spine_depth.astype(float) - plain.spine_depth
     assert gained.min() >= 0
     assert gained.max() > 2
     assert np.count_nonzero((rough.spine_depth > 0) & (plain.spine_depth < 0)) > 50
     assert not gained[:, :, 40:].any()
-    uneven = roughen(plain, 0.4, 0.0, np.random.default_rng(2))
+    uneven = roughen(plain, 0.4, 0.0, 0.0, np.random.default_rng(2))
     near = np.abs(plain.spine_depth) < 2
     assert (uneven.spine_depth - plain.spine_depth)[near].std() == pytest.approx(0.4, abs=0.1)
+
+
+def test_other_bones_swell_and_shrink(anatomy):
+    for swelling in (0.8, -0.8):
+        changed = roughen(anatomy, 0.0, 0.0, swelling, np.random.default_rng(0))
+        np.testing.assert_allclose(changed.bone_depth - anatomy.bone_depth.astype(float), swelling, atol=0.05)
+        np.testing.assert_array_equal(changed.spine_depth, anatomy.spine_depth)
 
 
 @pytest.mark.parametrize(("seed", "view", "tallest"), [(0, "long", 150), (1, "wide", 150), (2, "short", 80)])
