@@ -113,7 +113,7 @@ def run(options: argparse.Namespace) -> int:
         stages.end("read")
     segmentation = Segmentation(volume, network)
     if not silent:
-        console.note(f"{volume.name}: {' x '.join(str(n) for n in volume.image.GetSize())} voxels")
+        console.note(f"{volume.name}: {' x '.join(str(n) for n in reversed(volume.grid.shape))} voxels")
         console.note(
             f"Model {network.info.name} {network.info.version}, {network.backend} on the {network.device.upper()}"
         )

@@ -23,13 +23,14 @@ THINNEST_STEP = 1.0  # mm between slices given to the network; thinner slices ar
 BODY_HU = -300.0
 BODY_MARGIN = 20.0  # mm kept around the body
 BODY_SAMPLING = 4.0  # mm between the voxels looked at to find the body
-READ_AHEAD = 16  # stored slices read at once
+READ_AHEAD = 16  # planes read at once where the same voxels are needed for several
 
 
 class StoredPlanes(Protocol):
     """Axial planes of a CT at the resolution they are available in."""
 
     grid: Grid
+    ahead: int  # planes that are best read at once
 
     def planes(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
         """Rows and columns of planes first to last - 1: float32 (n, y, x) in HU."""
@@ -91,6 +92,8 @@ class AlignedPlanes:
         self._volume = volume  # owns the memory the view looks at
         self._view = patient_view(volume.array, axes)
         self.grid = patient_grid(volume.grid, axes)
+        # where the voxels of a column along the patient are neighbours in memory, they are fetched together
+        self.ahead = READ_AHEAD if axes[0][2] == 0 else 1
 
     def planes(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
         return np.ascontiguousarray(_hu(self._view[first:last, rows, columns]))
@@ -101,6 +104,8 @@ class AlignedPlanes:
 
 class ObliquePlanes:
     """Axial planes of a CT stored obliquely: resampled linearly along the patient's axes, air outside."""
+
+    ahead = READ_AHEAD
 
     def __init__(self, volume: Volume, in_plane: float | None) -> None:
         self._volume = volume
@@ -216,6 +221,7 @@ class AxialSlices:
         self._rows, self._stored_rows = narrowed(self._in_plane[0], region[1])
         self._columns, self._stored_columns = narrowed(self._in_plane[1], region[2])
         self._ready: dict[int, np.ndarray] = {}  # stored slice -> its plane in working pixels
+        self._single: dict[int, np.ndarray] = {}  # the same, normalised
         self._wanted = np.zeros(self._source.grid.shape[0], dtype=bool)  # the stored slices that are ever needed
         for weights in self._channels:
             self._wanted[weights[region[0]].indices] = True
@@ -230,28 +236,33 @@ class AxialSlices:
 
         Cheapest in ascending order: stored slices shared with the slices before are kept.
         """
-        picked = [weights[first:last] for weights in self._channels]
-        needed = np.unique(np.concatenate([weights.indices for weights in picked]))
-        self._prepare(needed)
+        used = [weights.indices[weights.indptr[first] : weights.indptr[last]] for weights in self._channels]
+        self._prepare(np.unique(np.concatenate(used)).tolist())
         rows, columns = self._rows.shape[0], self._columns.shape[0]
-        out = np.empty((last - first, len(picked), rows, columns), dtype=np.float32)
-        for channel, weights in enumerate(picked):
-            for n in range(last - first):
-                entries = slice(weights.indptr[n], weights.indptr[n + 1])
-                plane = sum(
-                    w * self._ready[z] for z, w in zip(weights.indices[entries], weights.data[entries], strict=True)
-                )
-                out[n, channel] = self._preprocessing.normalise(plane)
+        out = np.empty((last - first, len(self._channels), rows, columns), dtype=np.float32)
+        for channel, weights in enumerate(self._channels):
+            for n, index in enumerate(range(first, last)):
+                entries = slice(weights.indptr[index], weights.indptr[index + 1])
+                out[n, channel] = self._normalised(weights.indices[entries].tolist(), weights.data[entries])
         return out
 
-    def _prepare(self, needed: np.ndarray) -> None:
+    def _normalised(self, used: list[int], shares: np.ndarray) -> np.ndarray:
+        """The mean of stored slices that are ready, normalised; a single one is kept, as other slices need it too."""
+        if len(used) > 1:
+            return self._preprocessing.normalise(sum(w * self._ready[z] for z, w in zip(used, shares, strict=True)))
+        if used[0] not in self._single:
+            self._single[used[0]] = self._preprocessing.normalise(self._ready[used[0]])
+        return self._single[used[0]]
+
+    def _prepare(self, needed: list[int]) -> None:
         """Have the stored slices `needed` (ascending) ready in working pixels, and let go of those below them."""
-        for z in [z for z in self._ready if z < needed[0]]:
-            del self._ready[z]
-        missing = [int(z) for z in needed if z not in self._ready]
+        for planes in (self._ready, self._single):
+            for z in [z for z in planes if z < needed[0]]:
+                del planes[z]
+        missing = [z for z in needed if z not in self._ready]
         while missing:
             first = missing[0]
-            last = first + 1 + int(np.flatnonzero(self._wanted[first : first + READ_AHEAD])[-1])
+            last = first + 1 + int(np.flatnonzero(self._wanted[first : first + self._source.ahead])[-1])
             planes = self._source.planes(first, last, self._stored_rows, self._stored_columns)
             for z, plane in enumerate(planes, start=first):
                 if self._wanted[z] and z not in self._ready:
@@ -260,10 +271,13 @@ class AxialSlices:
 
     def _body(self) -> tuple[slice, slice, slice]:
         """The working voxels around the body: the box of all that is denser than fat and thicker than a table."""
+        from scipy import ndimage  # would delay the panel's opening
+
         stored = self._source.grid
         step = tuple(max(1, round(BODY_SAMPLING / spacing)) for spacing in stored.spacing)
-        dense = sitk.GetImageFromArray((self._source.coarse(step) > BODY_HU).astype(np.uint8))
-        opened = sitk.BinaryMorphologicalOpening(dense, [1, 1, 0])
+        square = np.ones((1, 3, 3), dtype=bool)
+        thick = ndimage.binary_erosion(self._source.coarse(step) > BODY_HU, square, border_value=1)
+        opened = sitk.GetImageFromArray(ndimage.binary_dilation(thick, square).astype(np.uint8))
         parts = sitk.RelabelComponent(sitk.ConnectedComponent(opened))
         statistics = sitk.LabelShapeStatisticsImageFilter()
         statistics.Execute(parts)

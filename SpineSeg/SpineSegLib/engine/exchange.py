@@ -21,7 +21,7 @@ import numpy as np
 
 from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.stored_labels import NOT_COMPUTED
-from SpineSegLib.engine.volume import Grid, MappedVolume, Volume
+from SpineSegLib.engine.volume import ArrayVolume, Grid, Volume
 
 VOXELS, PLACE, MASK = "volume.npy", "volume.json", "mask.npy"
 STEP = 2**22  # bytes written at once: a few milliseconds
@@ -78,7 +78,7 @@ def read_exchanged_volume(folder: str | Path) -> Volume:
     turned = abs(np.linalg.det(np.reshape(direction, (3, 3)))) if np.isfinite(numbers).all() else math.nan
     if not (min(spacing) > 0 and abs(turned - 1) < 1e-2):
         raise InputError("The CT has voxel sizes or directions that can't be; export it again.")
-    return MappedVolume(array, Grid(array.shape, spacing[::-1], origin, direction), "CT")
+    return ArrayVolume(array, Grid(array.shape, spacing[::-1], origin, direction), "CT")
 
 
 def reset_mask(folder: str | Path, shape: tuple[int, int, int]) -> np.memmap:

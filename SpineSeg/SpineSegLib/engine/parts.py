@@ -44,9 +44,24 @@ class Parts:
             changes = np.flatnonzero(flat[1:] != flat[:-1])
             found.append(changes + z * plane.size)
         rows, ends = np.divmod(np.concatenate(found), nx + 2)
-        rows, starts, stops = rows[::2], ends[::2], ends[1::2]
-        numbers, count = _connected(rows, starts, stops, mask.shape, corners)
-        return cls(mask.shape, rows, starts, stops, numbers, count)
+        return cls._of_runs(rows[::2], ends[::2], ends[1::2], mask.shape, corners)
+
+    @classmethod
+    def of_voxels(
+        cls, z: np.ndarray, y: np.ndarray, x: np.ndarray, shape: tuple[int, int, int], corners: bool
+    ) -> Parts:
+        """As `of`, of the voxels (n,) of an array of `shape`, given in its order."""
+        rows = z * shape[1] + y
+        begins = np.ones(len(x), dtype=bool)
+        begins[1:] = (np.diff(x) != 1) | (np.diff(rows) != 0)
+        first = np.flatnonzero(begins)
+        return cls._of_runs(rows[first], x[first], x[first] + np.diff(first, append=len(x)), shape, corners)
+
+    @classmethod
+    def _of_runs(
+        cls, rows: np.ndarray, starts: np.ndarray, stops: np.ndarray, shape: tuple[int, int, int], corners: bool
+    ) -> Parts:
+        return cls(shape, rows, starts, stops, *_connected(rows, starts, stops, shape, corners))
 
     @cached_property
     def sizes(self) -> np.ndarray:

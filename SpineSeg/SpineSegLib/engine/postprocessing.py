@@ -16,9 +16,9 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from SpineSegLib.engine.parts import Parts
-from SpineSegLib.engine.stored_labels import Box, foreground, foreground_box
+from SpineSegLib.engine.stored_labels import Box, Probabilities, foreground, most_probable
 
-ROWS = 32  # rows smoothed at once
+SLICES = 16  # smoothed at once
 
 
 @dataclass(frozen=True)
@@ -48,43 +48,60 @@ def tidy(
     threshold: float,
     settings: Tidying | None = None,
     check: Callable[[], None] = lambda: None,
+    margin: int = 1,
 ) -> None:
     """Tidy uint8 probabilities (labels, z, y, x; 255 is 1) in place. `spacing`: mm in z, y, x.
+
+    Only the foreground and `margin` pixels around it are tidied.
 
     The largest group stays, however small the field of view; where every part is smaller than `island`, nothing does.
     `check` is called between the steps and may raise.
     """
     settings = settings or Tidying()
-    box = foreground_box(probabilities, threshold)
+    found = Probabilities(probabilities, threshold)
+    for z in range(probabilities.shape[1]):
+        found.look(z, *(slice(0, n) for n in probabilities.shape[2:]))
+    box = found.box(slice(0, probabilities.shape[1]), 1)
     if box is None:
         return
-    inner = probabilities[:, box[0], box[1], box[2]]
+    inner = found.part(*box)
     if settings.along > 0:
-        for label in inner:
-            _smooth_along(label, settings.along / spacing[0])
-            check()
+        _smooth_along(found, box[0], settings.along / spacing[0], margin)
+        check()
     voxel = float(np.prod(spacing))
     inside = np.empty(inner.shape[1:], dtype=bool)
     for z, plane in enumerate(inside):
         plane[...] = foreground(inner[:, z], threshold)
     parts = Parts.of(inside, corners=True)
     check()
-    islands = parts.voxels_of(~_kept(parts, spacing, settings))
+    kept = _kept(parts, spacing, settings)
+    islands = parts.voxels_of(~kept)
     inner[:, *islands] = 0
     inside[islands] = False
     check()
     if len(inner) > 1:
-        _relabel_patches(inner, inside, settings.patch / voxel, check)
+        _relabel_patches(inner, parts.voxels_of(kept), settings.patch / voxel, check)
     _fill_holes(inner, inside, settings.hole / voxel)
 
 
-def _smooth_along(label: np.ndarray, sigma: float) -> None:
-    """Gaussian smoothing of a label's probabilities (z, y, x) along z by `sigma` slices, in place."""
-    for first in range(0, label.shape[1], ROWS):
-        rows = label[:, first : first + ROWS]
-        y, x = np.nonzero(rows.any(axis=0))  # most columns hold nothing
-        smooth = ndimage.gaussian_filter1d(rows[:, y, x].astype(np.float32), sigma, axis=0, mode="nearest")
-        rows[:, y, x] = np.round(smooth)
+def _smooth_along(probabilities: Probabilities, along: slice, sigma: float, margin: int) -> None:
+    """Gaussian smoothing of the slices `along` by `sigma` slices, in place, up to `margin` pixels from foreground."""
+    reach = int(4 * sigma + 0.5)  # slices further away weigh nothing
+    smoothed = []
+    for first in range(along.start, along.stop, SLICES):
+        last = min(first + SLICES, along.stop)
+        near = slice(max(along.start, first - reach), min(along.stop, last + reach))
+        box = probabilities.box(near, margin)
+        if box is None:
+            continue
+        these = slice(first - near.start, last - near.start)
+        for label in probabilities.part(near, *box[1:]):
+            y, x = np.nonzero(label.any(axis=0))  # most columns hold nothing
+            columns = label[:, y, x].astype(np.float32)
+            smooth = ndimage.gaussian_filter1d(columns, sigma, axis=0, mode="nearest", radius=reach)[these]
+            smoothed.append((label[these], y, x, np.round(smooth).astype(np.uint8)))
+    for slices, y, x, values in smoothed:  # only now, as their neighbours had to be as they were
+        slices[:, y, x] = values
 
 
 def _kept(parts: Parts, spacing: tuple[float, float, float], settings: Tidying) -> np.ndarray:
@@ -102,53 +119,64 @@ def _kept(parts: Parts, spacing: tuple[float, float, float], settings: Tidying) 
 
 
 def _groups(places: list[tuple[np.ndarray, ...]], spacing: tuple[float, float, float], near: float) -> np.ndarray:
-    """The number of the group that each part is in. `places`: the z, y and x of the parts' voxels."""
+    """The number of the group that each part is in. `places`: the z, y and x of the parts' voxels, z ascending."""
     group = np.arange(len(places))
-    surfaces = [_surface(place) * spacing for place in places]
     below = np.nextafter(near, np.inf)
-    low, high = (np.array([end(surface, axis=0) for surface in surfaces]) for end in (np.min, np.max))
+    reach = np.ceil(near / np.array(spacing)).astype(int)  # voxels
+    low, high = (np.array([[end(n) for n in place] for place in places]) for end in (np.min, np.max))
     for one, other in combinations(range(len(places)), 2):
-        if group[one] != group[other]:
+        apart = np.any((low[one] > high[other] + reach) | (low[other] > high[one] + reach))
+        if group[one] != group[other] and not apart:
             # only where the other one can be near
-            first, second = (
-                surfaces[a][np.all((surfaces[a] >= low[b] - near) & (surfaces[a] <= high[b] + near), axis=1)]
-                for a, b in ((one, other), (other, one))
-            )
+            cuts = (_within(places[a], low[b] - reach, high[b] + reach) for a, b in ((one, other), (other, one)))
+            first, second = (_surface(cut) * spacing for cut in cuts)
             if len(first) and len(second) and KDTree(first).query(second, distance_upper_bound=below)[0].min() < below:
                 group[group == group[other]] = group[one]
     return np.unique(group, return_inverse=True)[1]
 
 
-def _surface(place: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Of voxels, given by their z, y and x, the indices (n, 3) of those with a neighbour that isn't one of them."""
-    voxels = np.stack(place, axis=1)
+def _within(place: tuple[np.ndarray, ...], low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Of voxels, given by their z, y and x with z ascending, the indices (n, 3) of those from `low` to `high`."""
+    along = slice(*np.searchsorted(place[0], (low[0], high[0] + 1)))
+    voxels = np.stack([n[along] for n in place], axis=1)
+    return voxels[np.all((voxels >= low) & (voxels <= high), axis=1)]
+
+
+def _surface(voxels: np.ndarray) -> np.ndarray:
+    """Of voxels, given by their indices (n, 3), those with a neighbour that isn't one of them."""
+    if not len(voxels):
+        return voxels
     corner = voxels.min(axis=0) - 1
     mask = np.zeros(voxels.max(axis=0) - corner + 2, dtype=bool)
     mask[tuple((voxels - corner).T)] = True
-    inner = mask[1:-1, 1:-1, 1:-1].copy()
+    enclosed = mask[1:-1, 1:-1, 1:-1].copy()
     for axis in range(3):
-        for step in (-1, 1):
-            inner &= np.roll(mask, step, axis)[1:-1, 1:-1, 1:-1]
-    return voxels[~inner[tuple((voxels - corner - 1).T)]]
+        for start in (0, 2):
+            neighbours = [slice(1, -1)] * 3
+            neighbours[axis] = slice(start, start + enclosed.shape[axis])
+            enclosed &= mask[tuple(neighbours)]
+    return voxels[~enclosed[tuple((voxels - corner - 1).T)]]
 
 
-def _relabel_patches(inner: np.ndarray, inside: np.ndarray, smallest: float, check: Callable[[], None]) -> None:
-    """Give parts of a label with fewer than `smallest` voxels, other than its largest, the label they touch most."""
-    at = np.nonzero(inside)
-    best = np.zeros(inside.shape, dtype=np.uint8)
-    best[at] = np.argmax(inner[:, *at], axis=0) + 1
+def _relabel_patches(inner: np.ndarray, at: tuple[np.ndarray, ...], smallest: float, check: Callable[[], None]) -> None:
+    """Give parts of a label with fewer than `smallest` voxels, other than its largest, the label they touch most.
+
+    `at`: the z, y and x of the foreground, in the order of the array.
+    """
+    shape = inner.shape[1:]
+    best = np.zeros(shape, dtype=np.uint8)
+    best[at] = most_probable(inner[:, *at]) + 1
     for label in range(1, len(inner) + 1):
         check()
         here = best[at] == label
         if not here.any():
             continue
-        box = tuple(slice(int(n[here].min()), int(n[here].max()) + 1) for n in at)
-        parts = Parts.of(best[box] == label, corners=True)
+        parts = Parts.of_voxels(*(n[here] for n in at), shape, corners=True)
         small = parts.sizes < smallest
         small[parts.sizes.argmax()] = False
         for part in np.flatnonzero(small):
-            place = tuple(n + along.start for n, along in zip(parts.voxels(part), box, strict=True))
-            near, patch = _cut_out(place, inside.shape)
+            place = parts.voxels(part)
+            near, patch = _cut_out(place, shape)
             touched = best[near][ndimage.binary_dilation(patch) & ~patch]
             counts = np.bincount(touched, minlength=len(inner) + 1)
             counts[[0, label]] = 0
@@ -165,7 +193,7 @@ def _fill_holes(inner: np.ndarray, inside: np.ndarray, largest: float) -> None:
         place = holes.voxels(hole)
         near, where = _cut_out(place, inside.shape)
         around = ndimage.binary_dilation(where) & ~where
-        label = int(np.bincount(np.argmax(inner[:, *near][:, around], axis=0)).argmax())
+        label = int(np.bincount(most_probable(inner[:, *near][:, around])).argmax())
         inner[:, *place] = 0
         inner[label, *place] = 255
 

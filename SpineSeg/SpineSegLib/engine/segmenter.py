@@ -12,9 +12,9 @@ import SimpleITK as sitk
 from SpineSegLib.engine.axial import AxialSlices
 from SpineSegLib.engine.errors import ModelError
 from SpineSegLib.engine.postprocessing import Tidying, tidy
-from SpineSegLib.engine.search import Search
+from SpineSegLib.engine.search import Search, Window
 from SpineSegLib.engine.segments import segments_for
-from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Box, Decision, foreground_box, sparse_zeros, way_back
+from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Box, Decision, Probabilities, sparse_zeros, way_back
 from SpineSegLib.engine.volume import Grid, Volume
 
 if TYPE_CHECKING:
@@ -41,13 +41,22 @@ class Predictor(Protocol):
 class FinishedSlice:
     """One axial slice, done: the `index`-th of `count` from the feet, at `position` mm (LPS z).
 
-    `probabilities` are float32 (labels, y, x) on the working grid.
+    `shape`: labels, y, x of the working grid; `parts`: as in `Seen`.
     """
 
     index: int
     count: int
     position: float
-    probabilities: np.ndarray
+    shape: tuple[int, int, int]
+    parts: list[tuple[Window, np.ndarray]]
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Of each label, float32 (labels, y, x) on the working grid."""
+        plane = np.zeros(self.shape, dtype=np.float32)
+        for window, probabilities in self.parts:
+            plane[:, *window] = probabilities
+        return plane
 
 
 class Segmentation:
@@ -91,7 +100,7 @@ class Segmentation:
         self._done = self._needed.start
         self._written = self._back.start
         # what is never written stays unused memory: the background of a large field of view costs nothing
-        self._probabilities = sparse_zeros((len(network.info.labels), *self.grid.shape))
+        self._probabilities = Probabilities(sparse_zeros((len(network.info.labels), *self.grid.shape)), self._threshold)
 
     @property
     def grid(self) -> Grid:
@@ -113,11 +122,10 @@ class Segmentation:
         yield from self._empty(self._needed.start, along.start)
         search = Search(self._slices, self.network)
         for seen in search.everywhere() if self._whole else search.spine():
-            plane = np.zeros((len(self._probabilities), *self.grid.shape[1:]), dtype=np.float32)
             for window, probabilities in seen.parts:
-                plane[:, *window] = probabilities
-                self._probabilities[:, seen.index, *window] = np.round(probabilities * 255)
-            yield self._finished(seen.index, plane)
+                self._probabilities.values[:, seen.index, *window] = np.round(probabilities * 255)
+                self._probabilities.look(seen.index, *window)
+            yield self._finished(seen.index, seen.parts)
         yield from self._empty(along.stop, self._needed.stop)
 
     def write_decided(self, labels: np.ndarray) -> Box | None:
@@ -167,34 +175,40 @@ class Segmentation:
         self._fill(labels, probabilities)
         return self.volume.grid.image(labels)
 
-    def _fill(self, labels: np.ndarray, probabilities: np.ndarray) -> Box | None:
+    def _fill(self, labels: np.ndarray, probabilities: Probabilities) -> Box | None:
         """Write all labels of the region into `labels` (k, j, i), which holds background there."""
         return self._back.fill(labels, probabilities, self._back.start, self._back.limit(self._needed.stop))
 
-    def _tidied(self, check: Callable[[], None] = lambda: None) -> np.ndarray:
-        """A tidy copy of the probabilities."""
-        result = sparse_zeros(self._probabilities.shape)
-        anything = foreground_box(self._probabilities, 1 / 255, margin=0)
-        if anything is None:
-            return result
-        inner = (slice(None), self._needed, *anything[1:])
-        result[inner] = self._probabilities[inner]
+    def _tidied(self, check: Callable[[], None] = lambda: None) -> Probabilities:
+        """A tidy copy of the probabilities in and around the foreground."""
+        reach = self._back.reach
+        box = self._probabilities.box(self._needed, 2 * reach + 1)  # voxels beside the foreground reach as far again
+        if box is None:
+            return self._probabilities
+        along, (rows, columns) = self._needed, box[1:]
+        shape = (*self._probabilities.values.shape[:2], rows.stop - rows.start, columns.stop - columns.start)
+        result = Probabilities(np.zeros(shape, dtype=np.uint8), self._threshold, (rows.start, columns.start))
+        inner = result.values[:, along]
+        inner[...] = self._probabilities.part(along, rows, columns)
         more = round(CONTINUED / self.grid.spacing[0])
         below = more if self._needed.start > 0 else 0
         above = more if self._needed.stop < self.grid.shape[0] else 0
         if below or above:
-            continued = np.pad(result[inner], ((0, 0), (below, above), (0, 0), (0, 0)), mode="edge")
-            tidy(continued, self.grid.spacing, self._threshold, IN_REGION, check)
-            result[inner] = continued[:, below : below + len(self)]
+            continued = np.pad(inner, ((0, 0), (below, above), (0, 0), (0, 0)), mode="edge")
+            tidy(continued, self.grid.spacing, self._threshold, IN_REGION, check, reach)
+            inner[...] = continued[:, below : below + len(self)]
         else:
-            tidy(result[inner], self.grid.spacing, self._threshold, check=check)
+            tidy(inner, self.grid.spacing, self._threshold, check=check, margin=reach)
+        for z in range(along.start, along.stop):
+            result.look(z, rows, columns)
         return result
 
     def _empty(self, first: int, last: int) -> Iterator[FinishedSlice]:
         """Slices without a body in them need no network."""
         for index in range(first, last):
-            yield self._finished(index, np.zeros((len(self._probabilities), *self.grid.shape[1:]), dtype=np.float32))
+            yield self._finished(index, [])
 
-    def _finished(self, index: int, plane: np.ndarray) -> FinishedSlice:
+    def _finished(self, index: int, parts: list[tuple[Window, np.ndarray]]) -> FinishedSlice:
         self._done = index + 1
-        return FinishedSlice(index - self._needed.start, len(self), self._slices.position(index), plane)
+        shape = (len(self._probabilities.values), *self.grid.shape[1:])
+        return FinishedSlice(index - self._needed.start, len(self), self._slices.position(index), shape, parts)

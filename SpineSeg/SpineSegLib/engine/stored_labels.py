@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 NOT_COMPUTED = 255  # value of voxels that nothing is said about
-SLAB = 8  # working slices done at once where the CT is oblique
+SLAB = 8  # slices done at once
 WITHIN = 1e-3  # mm by which a voxel may miss a region: positions come through other programs' rounding
 
 Box = tuple[slice, slice, slice]  # of an array
@@ -40,26 +40,68 @@ def sparse_zeros(shape: tuple[int, ...]) -> np.ndarray:
 
 def foreground(probabilities: np.ndarray, threshold: float) -> np.ndarray:
     """Where the sum over the labels of uint8 probabilities (labels, ...), 255 being 1, reaches the threshold."""
-    return probabilities.sum(axis=0, dtype=np.uint16) >= threshold * 255
+    total = probabilities[0].astype(np.uint16)
+    for label in probabilities[1:]:
+        total += label
+    return total >= math.ceil(threshold * 255)  # of whole numbers the same, and faster
 
 
-def foreground_box(probabilities: np.ndarray, threshold: float, margin: int = 1) -> Box | None:
-    """The z, y, x slices that hold all foreground of uint8 probabilities (labels, z, y, x), and `margin` voxels around.
+def most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """Number (uint8) of the label with the largest of some probabilities (labels, ...), the first one of several.
 
-    None where there is no foreground.
+    As `np.argmax`, which is made for long axes.
     """
-    shape = probabilities.shape[1:]
-    lines = [np.zeros(n, dtype=bool) for n in shape]
-    for z in range(shape[0]):
-        inside = foreground(probabilities[:, z], threshold)
-        if inside.any():
-            lines[0][z] = True
-            lines[1] |= inside.any(axis=1)
-            lines[2] |= inside.any(axis=0)
-    if not lines[0].any():
-        return None
-    found = [np.flatnonzero(line) for line in lines]
-    return tuple(slice(max(0, f[0] - margin), min(n, f[-1] + margin + 1)) for f, n in zip(found, shape, strict=True))
+    best = np.zeros(probabilities.shape[1:], dtype=np.uint8)
+    highest = probabilities[0]
+    for number, label in enumerate(probabilities[1:], start=1):
+        best[label > highest] = number
+        highest = np.maximum(highest, label)
+    return best
+
+
+class Probabilities:
+    """Uint8 probabilities of the labels on the working grid, 255 being 1, that know where there is foreground.
+
+    `values` are those of all slices within a window of the grid that begins at `corner` (row, column): (labels, z, y,
+    x). All else is 0.
+    """
+
+    def __init__(self, values: np.ndarray, threshold: float, corner: tuple[int, int] = (0, 0)) -> None:
+        """After writing into `values`, `look` at what was written."""
+        self.values = values
+        self._threshold = threshold
+        self._corner = corner
+        self._boxes: list[Box | None] = [None] * values.shape[1]
+
+    def look(self, z: int, rows: slice, columns: slice) -> None:
+        """See where there is foreground in a slice within some rows and columns of the grid."""
+        inside = foreground(self.part(slice(z, z + 1), rows, columns)[:, 0], self._threshold)
+        y = np.flatnonzero(inside.any(axis=1))
+        if len(y):
+            y, x = y + rows.start, np.flatnonzero(inside.any(axis=0)) + columns.start
+            found = slice(z, z + 1), slice(int(y[0]), int(y[-1]) + 1), slice(int(x[0]), int(x[-1]) + 1)
+            before = self._boxes[z]
+            self._boxes[z] = around([found, before]) if before else found
+
+    def box(self, along: slice, margin: int) -> Box | None:
+        """The voxels of the grid (z, y, x) that hold all foreground of some slices, and `margin` more around in these.
+
+        None where there is no foreground.
+        """
+        box = around([box for box in self._boxes[along] if box is not None])
+        if box is None:
+            return None
+        (top, left), (height, width) = self._corner, self.values.shape[2:]
+        ends = (along.start, along.stop), (top, top + height), (left, left + width)
+        return tuple(
+            slice(max(low, s.start - margin), min(high, s.stop + margin))
+            for s, (low, high) in zip(box, ends, strict=True)
+        )
+
+    def part(self, along: slice, rows: slice, columns: slice) -> np.ndarray:
+        """View of the values (labels, z, y, x) of voxels of the grid that lie in the window."""
+        top, left = self._corner
+        return self.values[:, along, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
 
 
 @dataclass(frozen=True)
@@ -74,7 +116,7 @@ class Decision:
         """Labels uint8 (...) from probabilities float32 (labels, ...), 255 being 1."""
         if len(self.values) == 1:
             return np.where(probabilities[0] >= self.threshold * 255, np.uint8(self.values[0]), np.uint8(0))
-        best = np.asarray(self.values, dtype=np.uint8)[np.argmax(probabilities, axis=0)]
+        best = np.asarray(self.values, dtype=np.uint8)[most_probable(probabilities)]
         return np.where(probabilities.sum(axis=0, dtype=np.float32) >= self.threshold * 255, best, np.uint8(0))
 
 
@@ -87,6 +129,7 @@ class WayBack(Protocol):
 
     needed: slice  # the working slices that the region's voxels come from
     start: int
+    reach: int  # working pixels: voxels come from pixels at most this far from their middle
 
     def limit(self, done: int) -> int:
         """How far voxels can be decided once all needed working slices below `done` are known."""
@@ -97,11 +140,10 @@ class WayBack(Protocol):
     def clear(self, labels: np.ndarray) -> None:
         """Set the region's voxels in `labels` (k, j, i) to 0."""
 
-    def fill(self, labels: np.ndarray, probabilities: np.ndarray, first: int, last: int) -> Box | None:
+    def fill(self, labels: np.ndarray, probabilities: Probabilities, first: int, last: int) -> Box | None:
         """Write the labels of the region's voxels after `first` up to `last` into `labels` (k, j, i).
 
-        `probabilities`: uint8 (labels, z, y, x) on the working grid, 255 being 1. Writes only in and around the
-        foreground and gives the box of what it wrote, None where it wrote nothing.
+        Writes only in and around the foreground and gives the box of what it wrote, None where it wrote nothing.
         """
 
 
@@ -131,7 +173,7 @@ class _Aligned:
             for axis in range(3)
         )
         # a coarser stored pixel covers working pixels this far from its middle
-        self._reach = max(1, int(np.ceil(max(patient.spacing[1:]) / min(grid.spacing[1:]))))
+        self.reach = max(1, int(np.ceil(max(patient.spacing[1:]) / min(grid.spacing[1:]))))
         self._planes = _planes_within(patient, region)
         self.start = self._planes.start
         self._last_used = np.array([self._used(z)[0][-1] for z in range(patient.shape[0])])
@@ -146,21 +188,23 @@ class _Aligned:
     def clear(self, labels: np.ndarray) -> None:
         patient_view(labels, self._axes)[self._planes] = 0
 
-    def fill(self, labels: np.ndarray, probabilities: np.ndarray, first: int, last: int) -> Box | None:
+    def fill(self, labels: np.ndarray, probabilities: Probabilities, first: int, last: int) -> Box | None:
         view = patient_view(labels, self._axes)
         boxes = []
-        for z in range(first, last):
-            used, shares = self._used(z)
-            planes = probabilities[:, used[0] : used[-1] + 1]
-            window = foreground_box(planes, self._decision.threshold, self._reach)
+        for lower in range(first, last, SLAB):
+            slab = slice(lower, min(lower + SLAB, last))
+            planes = slice(int(self._used(slab.start)[0][0]), int(self._last_used[slab.stop - 1]) + 1)
+            window = probabilities.box(planes, self.reach)
             if window is None:
                 continue
             rows, inner_y, y = _part(self._rows, window[1])
             columns, inner_x, x = _part(self._columns, window[2])
-            inner = planes[:, :, inner_y, inner_x].astype(np.float32)
-            mixed = sum(inner[:, n] * share for n, share in enumerate(shares))
-            view[z, y, x] = self._decision(np.stack([resample_plane(plane, rows, columns) for plane in mixed]))
-            boxes.append((slice(z, z + 1), y, x))
+            inner = probabilities.part(planes, inner_y, inner_x).astype(np.float32)
+            for z in range(slab.start, slab.stop):
+                used, shares = self._used(z)
+                mixed = sum(inner[:, n - planes.start] * share for n, share in zip(used, shares, strict=True))
+                view[z, y, x] = self._decision(np.stack([resample_plane(plane, rows, columns) for plane in mixed]))
+            boxes.append((slab, y, x))
         box = around(boxes)
         return box and _stored_box(box, self._axes, view.shape)
 
@@ -172,6 +216,8 @@ class _Aligned:
 
 class _Oblique:
     """Voxels interpolate linearly. Places are heights in working slices."""
+
+    reach = 1
 
     def __init__(self, grid: Grid, stored: Grid, decision: Decision, region: tuple[float, float] | None) -> None:
         self._stored = stored
@@ -210,20 +256,19 @@ class _Oblique:
             height = self._coordinate(0, k, j, i)
             plane[(height >= self._low) & (height <= self._high)] = 0
 
-    def fill(self, labels: np.ndarray, probabilities: np.ndarray, first: int, last: int) -> Box | None:
+    def fill(self, labels: np.ndarray, probabilities: Probabilities, first: int, last: int) -> Box | None:
         slabs = [(lower, min(lower + SLAB, last)) for lower in range(first, last, SLAB)]
         boxes = [self._fill_slab(labels, probabilities, *slab) for slab in slabs]
         return around([box for box in boxes if box is not None])
 
-    def _fill_slab(self, labels: np.ndarray, probabilities: np.ndarray, first: int, last: int) -> Box | None:
+    def _fill_slab(self, labels: np.ndarray, probabilities: Probabilities, first: int, last: int) -> Box | None:
         from scipy import ndimage  # would delay the panel's opening
 
-        begin, end = max(0, first), min(last + 1, self._shape[0])
-        window = foreground_box(probabilities[:, begin:end], self._decision.threshold)
+        window = probabilities.box(slice(max(0, first), min(last + 1, self._shape[0])), self.reach)
         if window is None:
             return None
-        inner = probabilities[:, begin:end][:, *window]
-        corner = np.array([begin + window[0].start, window[1].start, window[2].start])
+        inner = probabilities.part(*window)
+        corner = np.array([along.start for along in window])
         # the outermost working voxels also stand for the half voxel beyond their centres
         low = np.where(corner > 0, corner, -0.5)
         stop = corner + inner.shape[1:]

@@ -84,11 +84,11 @@ class Volume:
         return Grid.of(self.image)
 
 
-class MappedVolume(Volume):
-    """A CT whose voxels stay in a file and are read where they are looked at; `image` copies them all into memory."""
+class ArrayVolume(Volume):
+    """A CT whose voxels are an array, in memory or mapped from a file; `image` copies them all."""
 
     def __init__(self, array: np.ndarray, grid: Grid, name: str) -> None:
-        """`array`: (k, j, i) HU of any real type, memory-mapped."""
+        """`array`: (k, j, i) HU of any real type."""
         self.__dict__.update(_array=array, _grid=grid, name=name)
 
     @property
@@ -101,7 +101,9 @@ class MappedVolume(Volume):
 
     @cached_property
     def image(self) -> sitk.Image:
-        return self.grid.image(self.array)
+        image = self.grid.image(self.array)
+        self.__dict__["_array"] = sitk.GetArrayViewFromImage(image)  # they need not be held twice
+        return image
 
 
 def outer_corners(image: sitk.Image) -> np.ndarray:

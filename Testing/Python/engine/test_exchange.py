@@ -12,7 +12,7 @@ from ct_samples import assert_sentence, oblique, sample_ct
 from SpineSegLib.engine import exchange
 from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.exchange import open_mask, read_exchanged_volume, reset_mask, write_volume_steps
-from SpineSegLib.engine.volume import MappedVolume
+from SpineSegLib.engine.volume import ArrayVolume
 
 HERE = {"spacing": (0.7, 0.9, 2.5), "origin": (-12.5, 33.25, -104.75), "direction": tuple(oblique().ravel())}
 
@@ -41,7 +41,7 @@ def test_place_and_voxels_are_those_of_the_image(tmp_path):
     place = {"spacing": image.GetSpacing(), "origin": image.GetOrigin(), "direction": image.GetDirection()}
     write(tmp_path, sitk.GetArrayViewFromImage(image), place)
     volume = read_exchanged_volume(tmp_path)
-    assert isinstance(volume, MappedVolume)
+    assert isinstance(volume, ArrayVolume)
     for index in [(0, 0, 0), (3, 5, 2), (10, 8, 6)]:
         expected = image.TransformIndexToPhysicalPoint(index)
         np.testing.assert_allclose(volume.grid.point(*index[::-1]), expected, atol=1e-9)

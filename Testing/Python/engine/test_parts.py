@@ -30,6 +30,11 @@ def test_parts_of_noise(corners, structure, value, seed):
     chosen[parts.voxels_of(odd)] = True
     np.testing.assert_array_equal(chosen, (expected > 0) & (expected % 2 == 0))
 
+    again = Parts.of_voxels(*np.nonzero(mask == value), mask.shape, corners)
+    for name in ("rows", "starts", "stops", "numbers"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(parts, name))
+    assert again.count == count
+
 
 @pytest.mark.parametrize("filled", [False, True])
 def test_nothing_and_everything(filled):

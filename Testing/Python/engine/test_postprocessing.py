@@ -168,3 +168,19 @@ def test_tidying_can_be_stopped(after):
     masks = np.stack([ball(SHAPE, (42, 40, 40), 15), ball(SHAPE, (12, 40, 40), 12)]).astype(np.uint8) * 230
     with pytest.raises(StopError):
         tidy(masks, (1.0, 1.0, 1.0), 0.5, check=check)
+
+
+def test_smoothing_far_from_the_foreground_changes_nothing_of_it():
+    """Only what may count is smoothed: the labels are those of smoothing everything."""
+    rng = np.random.default_rng(5)
+    z, y, x = np.ogrid[:60, :40, :80]
+    column = np.exp(-((y - 20) ** 2 + (x - 10 - z) ** 2) / 30)  # leaning, in noise that is no foreground
+    near = (rng.integers(0, 60, (2, 60, 40, 80)) + 90 * column).astype(np.uint8)
+    far = near.copy()
+    assert 0.01 < (near.sum(axis=0, dtype=int) >= 128).mean() < 0.05
+    tidy(near, (1.0, 1.0, 1.0), 0.5, Tidying(island=0.0, far_island=0.0, far_share=0.0))
+    tidy(far, (1.0, 1.0, 1.0), 0.5, Tidying(island=0.0, far_island=0.0, far_share=0.0), margin=60)
+    assert (near != far).any()
+    foreground = near.sum(axis=0, dtype=int) >= 128
+    np.testing.assert_array_equal(foreground, far.sum(axis=0, dtype=int) >= 128)
+    np.testing.assert_array_equal(near[:, foreground], far[:, foreground])

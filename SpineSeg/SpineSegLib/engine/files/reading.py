@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.nifti import checked_voxels
 from SpineSegLib.engine.models.preprocessing import AIR_HU
-from SpineSegLib.engine.volume import Grid, Repair, Volume
+from SpineSegLib.engine.volume import ArrayVolume, Grid, Repair, Volume
 
 VOLUME_ENDINGS = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 # Pixel sizes outside are units gone wrong (metres, micrometres) rather than a patient.
@@ -34,9 +34,11 @@ def read_volume(path: str | Path, series: str | int | None = None, repair: bool 
     are missing, doubled with different content, unevenly spaced or damaged, or if it needs a repair that isn't allowed.
     """
     volume = _read(existing(path), series)
-    for fault in volume.repairs:
-        if not repair:
-            raise InputError(f"{fault.problem}; export a CT without that, or add --repair, with which {fault.cure}.")
+    if not volume.repairs:
+        return volume
+    if not repair:
+        fault = volume.repairs[0]
+        raise InputError(f"{fault.problem}; export a CT without that, or add --repair, with which {fault.cure}.")
     return replace(volume, notes=volume.notes + tuple(f"{fault.problem}; {fault.cure}." for fault in volume.repairs))
 
 
@@ -56,9 +58,7 @@ def _read(path: Path, series: str | int | None) -> Volume:
     if path.name.lower().endswith(".seg.nrrd"):
         raise InputError(f"{path} is a segmentation, not a CT; give the CT it was made from.")
 
-    image = _read_image(path)
-    image, repairs = _to_hu(image, str(path))
-    return Volume(image, path.name[: -len(ending)], repairs=repairs)
+    return _in_hu(_read_file(path, path.name[: -len(ending)]), str(path))
 
 
 def read_labelmap(path: str | Path) -> sitk.Image:
@@ -79,7 +79,7 @@ def read_labelmap(path: str | Path) -> sitk.Image:
         image, names = read_dicom_seg(path)
         return _with_names(image, names)
 
-    image = _read_image(path, layers=True)
+    image = _read_file(path, path.name, layers=True).image
     image, names = _merged_layers(image, path)
     return _with_names(_to_labels(image, path), names)
 
@@ -152,18 +152,17 @@ def _dicom_volume(series) -> Volume:
     from SpineSegLib.engine.files.dicom_volume import read_series
 
     stack = read_series(series)
-    image, repairs = _to_hu(stack.image, "The series")
     name = " ".join(
         str(part) for part in (series.modality, series.number, series.description) if part not in (None, "")
     )
-    return Volume(image, name, stack.files, stack.notes, stack.repairs + repairs)
+    return _in_hu(Volume(stack.image, name, stack.files, stack.notes, stack.repairs), "The series")
 
 
 # --- volume files -----------------------------------------------------------------------------------------------------
 
 
-def _read_image(path: Path, layers: bool = False) -> sitk.Image:
-    """A 3-D scalar image (with `layers` also a vector image) with a usable geometry."""
+def _read_file(path: Path, name: str, layers: bool = False) -> Volume:
+    """A 3-D scalar image (with `layers` also a vector image) with a usable geometry, and any values."""
     voxels = checked_voxels(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -177,14 +176,14 @@ def _read_image(path: Path, layers: bool = False) -> sitk.Image:
         reader.SetOutputPixelType(sitk.sitkFloat32)
     if voxels is not None:
         place = Grid(voxels.shape, reader.GetSpacing()[::-1], reader.GetOrigin(), reader.GetDirection())
-        return place.image(voxels.astype(np.float32) if voxels.dtype == np.float64 else voxels)
+        return ArrayVolume(voxels.astype(np.float32) if voxels.dtype == np.float64 else voxels, place, name)
     try:
         image = reader.Execute()
     except RuntimeError as error:
         raise _unreadable(path, error) from None
     if image.GetDimension() == 4:
         image = image[:, :, :, 0]
-    return image
+    return Volume(image, name)
 
 
 def _unreadable(path: Path, error: RuntimeError) -> InputError:
@@ -219,10 +218,10 @@ def _check_header(reader: sitk.ImageFileReader, path: Path, layers: bool) -> Non
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[Repair, ...]]:
-    """`image` as int16 (float32 where values aren't whole), -1024 HU and more; refuses what isn't in HU."""
-    repairs: tuple[Repair, ...] = ()
-    array = sitk.GetArrayViewFromImage(image)
+def _in_hu(stored: Volume, place: str) -> Volume:
+    """A volume as int16 (float32 where values aren't whole), -1024 HU and more; refuses what isn't in HU."""
+    repairs = stored.repairs
+    array = stored.array
     if array.dtype.kind == "f":
         bad = ~np.isfinite(array)
         count = int(np.count_nonzero(bad))
@@ -230,14 +229,14 @@ def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[Repair, ...
             raise InputError(f"{place} holds no numbers at all (only NaN); export it again.")
         if count:
             voxels = "A voxel is" if count == 1 else f"{count} voxels are"
-            repairs = (Repair(f"{voxels} no number (NaN or infinite)", "such voxels are treated as air"),)
+            repairs += (Repair(f"{voxels} no number (NaN or infinite)", "such voxels are treated as air"),)
             array = np.where(bad, array.dtype.type(AIR_HU), array)
     require_hu(array, place)
 
     if array.dtype.kind == "f" and not _whole(array):
         converted = np.empty(array.shape, np.float32)
     elif array.dtype == np.int16 and array.min() >= AIR_HU:
-        return image, repairs
+        return stored
     else:
         converted = np.empty(array.shape, np.int16)
     real = converted.dtype.kind == "f"
@@ -245,9 +244,7 @@ def _to_hu(image: sitk.Image, place: str) -> tuple[sitk.Image, tuple[Repair, ...
     for target, source in zip(converted, array, strict=True):
         source = source.astype(np.float32 if real else np.int64)
         target[...] = np.clip(source, int(AIR_HU), None if real else np.iinfo(np.int16).max)
-    result = sitk.GetImageFromArray(converted)
-    result.CopyInformation(image)
-    return result, repairs
+    return Volume(stored.grid.image(converted), stored.name, stored.dicom_files, stored.notes, repairs)
 
 
 def require_hu(array: np.ndarray, place: str) -> None:

@@ -41,8 +41,11 @@ class Preprocessing:
     def normalise(self, hu: np.ndarray) -> np.ndarray:
         """Map HU (any shape) to float32 in [0, 1], NaN to air."""
         low, high = self.window
-        scaled = np.nan_to_num(np.asarray(hu, dtype=np.float32), nan=AIR_HU)
-        scaled = (np.clip(scaled, low, high) - low) / np.float32(high - low)
+        scaled = np.array(hu, dtype=np.float32)
+        np.copyto(scaled, AIR_HU, where=np.isnan(scaled))
+        np.clip(scaled, low, high, out=scaled)
+        scaled -= low
+        scaled /= np.float32(high - low)
         if self.bits is not None:
             levels = np.float32(2**self.bits - 1)
             scaled = np.round(scaled * levels) / levels

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from small_models import random_weights, start_keras, unet_by_hand
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import MAX_PARAMETERS, PRESETS, Architecture, build_unet
 
 
@@ -26,6 +27,12 @@ def test_the_papers_input_is_8_bit_divided_by_255():
     preprocessing = PRESETS["kim2020"].preprocessing
     hu = np.array([-1024.0, 3071.0, -1024 + 4095 * 100 / 255, 5000.0])
     np.testing.assert_allclose(preprocessing.normalise(hu), [0, 1, 100 / 255, 1], atol=1e-6)
+
+
+def test_what_is_no_number_is_air_and_the_ct_stays_as_it_is():
+    hu = np.array([np.nan, np.inf, -np.inf, 400.0], np.float32)
+    np.testing.assert_allclose(Preprocessing(window=(-1624.0, 1376.0)).normalise(hu), [0.2, 1, 0, 2024 / 3000])
+    np.testing.assert_array_equal(hu, np.float32([np.nan, np.inf, -np.inf, 400.0]))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
