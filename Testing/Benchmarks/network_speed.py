@@ -24,7 +24,7 @@ from SpineSegLib.engine.models.model_file import ModelInfo, read_info, read_weig
 from SpineSegLib.engine.models.unet import Preset, build_unet
 from SpineSegLib.engine.training.int8 import measured_peaks
 
-from Testing.Benchmarks.engines import CONVERTED, ENGINES, INT8, ONNX, convert, int8_model
+from Testing.Benchmarks.engines import CONVERTED, ENGINES, INT8, ONNX, Engine, convert, int8_model
 from Testing.Benchmarks.rounds import NAMES, PLAIN, REPOSITORY, MeasurementError, alternate, apart
 from Testing.Benchmarks.table import Quantity, Table
 
@@ -41,25 +41,26 @@ def measure_network(
     name: str,
     preset: Preset,
     batches: Sequence[int],
+    engines: Sequence[Engine],
     size: int,
     folder: Path,
     rounds: int,
     tell: Callable[[str], None],
 ) -> Table:
-    """Run the network of a preset with random weights on slices of size x size pixels by every engine.
+    """Run the network of a preset with random weights on slices of size x size pixels by some of `ENGINES`.
 
     `batches`: how many slices at once; each engine shows 1 and the one of these that is fastest for it.
     """
     model = folder / f"{name}.weights.h5"
     apart(write_random_model, name, preset, model)
-    engines = [engine for engine in ENGINES if engine.possible]
-    if CONVERTED in engines or ONNX in engines:
+    possible = [engine for engine in engines if engine.possible]
+    if CONVERTED in possible or ONNX in possible:
         apart(convert, model)
-    if INT8 in engines:
+    if INT8 in possible:
         apart(write_int8_model, model)
     sample: list[float] = []
     with ExitStack() as stack:
-        measures = {e.name: stack.enter_context(_Worker(e.name, model, batches, size, sample)) for e in engines}
+        measures = {e.name: stack.enter_context(_Worker(e.name, model, batches, size, sample)) for e in possible}
         candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell)
     conditions = (
         f"Slices of {size} x {size} pixels from normalised array to probabilities, one at once or the best of "
@@ -67,10 +68,11 @@ def measure_network(
         "memory is that of all of these batches. All compute the same: no probability of a sample differs by more than "
         f"{SAME:g}."
     )
-    missing = [engine.name for engine in ENGINES if not engine.possible]
+    missing = [engine.name for engine in engines if not engine.possible]
     if missing:
         conditions += f" Not possible here and left out: {'; '.join(missing)}."
-    return Table(f"Same network, every engine: {name}", conditions, QUANTITIES, candidates, NAMES[PLAIN])
+    which = "every engine" if len(engines) == len(ENGINES) else "the nearest engines"
+    return Table(f"Same network, {which}: {name}", conditions, QUANTITIES, candidates, NAMES[PLAIN])
 
 
 def write_random_model(name: str, preset: Preset, path: Path) -> None:

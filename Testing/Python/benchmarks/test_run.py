@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from SpineSegLib.engine.models.unet import PRESETS
 
 from Testing.Benchmarks import network_speed
-from Testing.Benchmarks.engines import ENGINES, INT8, Engine
+from Testing.Benchmarks.engines import CONVERTED, ENGINES, FEW, INT8, Engine
 from Testing.Benchmarks.network_speed import measure_network
 from Testing.Benchmarks.rounds import NAMES, PLAIN, MeasurementError
-from Testing.Benchmarks.run import ALL_SECONDS, BUDGETS, TINY
+from Testing.Benchmarks.run import ALL_SECONDS, BUDGETS, NETWORKS, TINY
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -25,9 +26,8 @@ def test_engines_are_measured_or_said_to_be_missing(tmp_path, monkeypatch):
     names = (NAMES["openvino"], INT8.name, NAMES[PLAIN])
     few = [engine for engine in ENGINES if engine.name in names and engine.possible]
     absent = Engine("an engine that is nowhere", ("no_such_package",), few[0].load)
-    monkeypatch.setattr(network_speed, "ENGINES", (*few, absent))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "SpineSeg"))
-    table = measure_network("tiny", TINY, (1, 2), 16, tmp_path, 1, lambda _: None)
+    table = measure_network("tiny", TINY, (1, 2), (*few, absent), 16, tmp_path, 1, lambda _: None)
     assert [candidate.name for candidate in table.candidates] == [engine.name for engine in few]
     for candidate in table.candidates:
         (numbers,) = candidate.rounds  # nothing failed, so that both computed the same
@@ -67,6 +67,11 @@ def test_the_command_writes_its_tables(tmp_path):
     for both in zip(*shares, strict=True):
         assert max(numbers["share"] for numbers in both) == pytest.approx(100)
     assert len(rows["SpineSeg tiny, float32"]["rounds"]) == 2
+
+
+def test_every_preset_is_measured():
+    assert set(NETWORKS) == set(PRESETS)
+    assert [engine.name for engine in FEW] == [NAMES["openvino"], INT8.name, NAMES[PLAIN], CONVERTED.name]
 
 
 def test_all_tables_together_fit_into_twenty_minutes():
