@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from SpineSegLib.engine.parts import Parts
-from SpineSegLib.engine.stored_labels import Box, Probabilities, foreground, most_probable
+from SpineSegLib.engine.probabilities import Box, Probabilities, foreground, most_probable
 
 SLICES = 16  # smoothed at once
 

@@ -12,9 +12,10 @@ import SimpleITK as sitk
 from SpineSegLib.engine.axial import AxialSlices
 from SpineSegLib.engine.errors import ModelError
 from SpineSegLib.engine.postprocessing import Tidying, tidy
+from SpineSegLib.engine.probabilities import Box, Probabilities, sparse_zeros
 from SpineSegLib.engine.search import Search, Window
 from SpineSegLib.engine.segments import segments_for
-from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Box, Decision, Probabilities, sparse_zeros, way_back
+from SpineSegLib.engine.stored_labels import NOT_COMPUTED, Decision, way_back
 from SpineSegLib.engine.volume import Grid, Volume
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from SpineSegLib.engine.exchange import read_exchanged_volume, reset_mask
+from SpineSegLib.engine.probabilities import Box, around
 from SpineSegLib.engine.search import LOOK_EVERY
 from SpineSegLib.engine.segmenter import Segmentation
-from SpineSegLib.engine.stored_labels import Box, around
 from SpineSegLib.engine.uncertainty import uncertain_area
 from SpineSegLib.jobs import Check, Report
 from SpineSegLib.jobs.networks import loaded_network

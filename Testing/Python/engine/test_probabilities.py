@@ -1,7 +1,7 @@
 """Where there is foreground, without looking at all of it again."""
 
 import numpy as np
-from SpineSegLib.engine.stored_labels import Probabilities, most_probable
+from SpineSegLib.engine.probabilities import Probabilities, most_probable
 
 
 def test_the_first_of_the_most_probable_labels_is_taken():
