@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from SpineSegLib.engine.synthetic.random_fields import smooth_noise
 from SpineSegLib.engine.synthetic.tissues import signed_depth
+from SpineSegLib.engine.synthetic.vertebra import SACRUM
 
 _MARGIN = 8  # voxels around a vertebra, for it to move and grow in
 _DEEPEST = 8.0  # mm: what lies farther from the surface says nothing about the shape
@@ -38,7 +39,7 @@ def find_shapes(patient: str, vertebrae: np.ndarray, spacing: float) -> list[Ver
     """The whole vertebrae of a label map (VerSe numbers, z, y, x), of which none is cut off; the sacrum is not one."""
     shapes = []
     for number, box in enumerate(ndimage.find_objects(vertebrae), start=1):
-        if box is not None and number < 26 and _is_whole(vertebrae[box] == number):
+        if box is not None and number < SACRUM and _is_whole(vertebrae[box] == number):
             inside = np.pad(vertebrae[box] == number, _MARGIN)
             shapes.append(VertebraShape(patient, number, signed_depth(inside, spacing)))
     return shapes
@@ -67,7 +68,7 @@ def exchange_vertebrae(
         wide = tuple(slice(max(0, s.start - _MARGIN), s.stop + _MARGIN) for s in box)
         inside = vertebrae[wide] == number
         depth = signed_depth(inside, spacing)
-        if number < 26 and _is_whole(vertebrae[box] == number):
+        if number < SACRUM and _is_whole(vertebrae[box] == number):
             candidates = [s for s in shapes if s.patient != patient and abs(s.number - number) <= _LEVELS_APART]
             if candidates and rng.random() < _EXCHANGED:
                 depth = _fitted(candidates[int(rng.integers(len(candidates)))], depth, rng)
