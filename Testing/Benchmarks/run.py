@@ -177,7 +177,7 @@ def _measured(options: argparse.Namespace) -> Iterator[tuple[str, Table | None]]
             elif what == "start":
                 yield measure_start(ct, model, folder, tell)
             elif what == "limit":
-                presets = [(each, preset) for each, (preset, *_) in networks.items() if each != "fast"]
+                presets = [(each, preset) for each, (preset, _, engines) in networks.items() if engines is not FEW]
                 yield measure_roofline(presets, size, folder, rounds, tell)
             elif what == "panel":
                 yield measure_panel(ct, description, rounds, tell)

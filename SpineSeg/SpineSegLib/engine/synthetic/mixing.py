@@ -100,8 +100,8 @@ def _fitted(shape: VertebraShape, place: np.ndarray, rng: np.random.Generator) -
     registration.SetInitialTransform(transform, inPlace=True)
     registration.Execute(fixed, moving)
     found = sitk.GetArrayFromImage(sitk.Resample(moving, fixed, transform, sitk.sitkLinear, -_DEEPEST))
-    both, either = ((found > 0) & (place > 0)).sum(), (found > 0).sum() + (place > 0).sum()
-    if 2 * both < _ALIKE * either:
+    both, sizes = ((found > 0) & (place > 0)).sum(), (found > 0).sum() + (place > 0).sum()
+    if 2 * both < _ALIKE * sizes:
         return place
     own = rng.uniform(0.0, 0.4)
     # Only where a surface is near do both have a say, so that thin parts and the canal of the new one stay.

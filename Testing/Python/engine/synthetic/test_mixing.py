@@ -60,7 +60,7 @@ def test_vertebrae_of_another_patient_are_fitted_into_the_place_of_the_old_ones(
             exchanged += result[int(z), 32, 34] == 0
         for kept in (19, 26):
             np.testing.assert_array_equal((result == kept)[5:], (host == kept)[5:])
-    assert 5 <= exchanged <= 12  # of 12, three of four
+    assert 5 <= exchanged < 12  # of 12; three of four on average
 
 
 def test_ones_own_vertebrae_and_those_of_far_levels_are_not_taken():
@@ -75,12 +75,15 @@ def test_ones_own_vertebrae_and_those_of_far_levels_are_not_taken():
 
 
 def test_what_does_not_fit_is_not_exchanged():
-    host = spine((12, 20, 16))
-    shell = spine((14, 22, 22))
-    shell[np.isin(shell, (20, 21)) & ndimage.binary_erosion(np.isin(shell, (20, 21)), iterations=2)] = 0
+    host, star = spine((12, 20, 16)), np.zeros(Z.shape, dtype=np.uint8)
+    for number, z in MIDDLES.items():
+        for radii in ((14, 4, 4), (4, 24, 4), (4, 4, 24)):
+            star[ellipsoid(z, 32, 34, radii)] = number
+    shapes = find_shapes("star", star, 1.0)
+    assert [s.number for s in shapes] == [20, 21]
     for seed in range(4):
-        result = exchange_vertebrae("host", host, find_shapes("shell", shell, 1.0), 1.0, np.random.default_rng(seed))
-        assert all(result[int(z), 32, 34] == number for number, z in MIDDLES.items())
+        result = exchange_vertebrae("host", host, shapes, 1.0, np.random.default_rng(seed))
+        assert all(dice(result == number, host == number) > 0.8 for number in MIDDLES)
 
 
 def patient() -> Anatomy:
