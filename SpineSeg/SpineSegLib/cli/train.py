@@ -27,7 +27,8 @@ than the one it came from. It goes to your model folder. Ctrl-C keeps the best e
 goes on when the same command is given again.
 
 With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it into
-<MODEL>.rendered, of the kinds that the models shipped with SpineSeg were trained on (see their cards).
+<MODEL>.rendered. With no further choices than --out this is how the default model was made (see its card for the label
+maps, and for how long it takes).
 
 examples:
   spineseg phantom cases --count 20
@@ -80,11 +81,18 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     )
     corrected.add_argument("--no-rehearsal", action="store_true", help="train on the corrected cases alone")
     parser.add_argument(
-        "--epochs", metavar="N", type=int, help="epochs at most (default: 34, from a model 10, with --cases 12)"
+        "--epochs",
+        metavar="N",
+        type=int,
+        help="epochs at most (default: 34, with --recipe 30, from a model 10, with --cases 12)",
     )
-    parser.add_argument("--steps", metavar="N", type=int, help="batches per epoch (default: 200, with --cases 60)")
+    parser.add_argument(
+        "--steps", metavar="N", type=int, help="batches per epoch (default: 200, with --recipe 400, with --cases 60)"
+    )
     parser.add_argument("--batch", metavar="N", type=int, help="patches per batch (default: 16, with --cases 8)")
-    parser.add_argument("--patch", metavar="N", type=int, default=160, help="pixels of a patch's side (default: 160)")
+    parser.add_argument(
+        "--patch", metavar="N", type=int, help="pixels of a patch's side (default: 160, with --recipe 128)"
+    )
     parser.add_argument(
         "--learning-rate",
         metavar="X",
@@ -222,7 +230,6 @@ def _retrain(options: argparse.Namespace) -> int:
         raise InputError(problem)
     choice = choose_backend(options.device, purpose="train")
     activate(choice)
-    given = {key: getattr(options, key) for key in NUMBERS if getattr(options, key) is not None}
     told = _Retraining(_Display(silent=options.json or options.quiet))
     with console.quiet_libraries(options.debug):
         importlib.import_module("keras")
@@ -232,7 +239,7 @@ def _retrain(options: argparse.Namespace) -> int:
         result = retrain(
             options.cases,
             start,
-            replace(SETTINGS, **given, seed=options.seed),
+            replace(SETTINGS, **_given(options), seed=options.seed),
             name=options.name,
             without_validation=options.without_validation,
             rehearsal=options.rehearsal,
@@ -252,14 +259,16 @@ def _retrain(options: argparse.Namespace) -> int:
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
-    if min(value for key in NUMBERS if (value := getattr(options, key)) is not None and key != "learning_rate") < 1:
+    given = _given(options)
+    rate = given.pop("learning_rate", 0.5)
+    if min(given.values(), default=1) < 1:
         options.error("--epochs, --steps, --batch, --patch and --patience must be at least 1")
-    if options.learning_rate is not None and not 0 < options.learning_rate < 1:
+    if not 0 < rate < 1:
         options.error("--learning-rate must lie between 0 and 1")
 
 
 def _check_patch(options: argparse.Namespace, architecture: Architecture) -> None:
-    if options.patch % architecture.multiple:
+    if options.patch is not None and options.patch % architecture.multiple:
         options.error(f"--patch must be a multiple of {architecture.multiple}, as the network's depth asks for")
 
 
@@ -277,20 +286,22 @@ def _start(options: argparse.Namespace) -> tuple[Preset | Path, Architecture]:
 
 
 def _settings(options: argparse.Namespace) -> TrainingSettings:
+    from dataclasses import replace
+
     from SpineSegLib.engine.training.augmentation import STRONG
     from SpineSegLib.engine.training.from_folder import TrainingSettings
 
-    goes_on = bool(options.start)
-    return TrainingSettings(
-        epochs=options.epochs or (10 if goes_on else 34),
-        steps=options.steps or 200,
-        batch=options.batch or 16,
-        patch=options.patch,
-        learning_rate=options.learning_rate or (3e-4 if goes_on else 2e-3),
-        patience=options.patience or 12,
-        seed=options.seed,
-        augmentation=STRONG,
-    )
+    settings = TrainingSettings(seed=options.seed, augmentation=STRONG)
+    if options.recipe:  # smaller patches, and more of them in the same time
+        settings = replace(settings, epochs=30, steps=400, patch=128)
+    if options.start:
+        settings = replace(settings, epochs=10, learning_rate=3e-4)
+    return replace(settings, **_given(options))
+
+
+def _given(options: argparse.Namespace) -> dict[str, int | float]:
+    """The numbers that were asked for."""
+    return {key: value for key in NUMBERS if (value := getattr(options, key)) is not None}
 
 
 class _Display:

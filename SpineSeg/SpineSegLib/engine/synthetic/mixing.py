@@ -91,6 +91,7 @@ def _fitted(shape: VertebraShape, place: np.ndarray, rng: np.random.Generator) -
     transform.SetCenter(centres[0].tolist())
     transform.SetTranslation((centres[1] - centres[0]).tolist())
     registration = sitk.ImageRegistrationMethod()
+    registration.SetNumberOfThreads(1)  # several add up in another order on each machine, and so end at another fit
     registration.SetMetricAsMeanSquares()
     registration.SetInterpolator(sitk.sitkLinear)
     registration.SetOptimizerAsRegularStepGradientDescent(1.0, 0.01, 100)

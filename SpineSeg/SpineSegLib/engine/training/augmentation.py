@@ -14,9 +14,11 @@ from SpineSegLib.engine.models.preprocessing import AIR_HU
 @dataclass(frozen=True)
 class Augmentation:
     """Probabilities and ranges. `turn` in degrees, `scale` as a fraction, `bend` in pixels (standard deviation of the
-    displacement, which changes over `bend_size` pixels), `shift_hu` and `noise_hu` in HU."""
+    displacement, which changes over `bend_size` pixels), `shift_hu` and `noise_hu` in HU. `misplaced`: turning by 90,
+    180 or 270 degrees, as a patient appears whose file tells the position wrongly."""
 
     mirror: float = 0.5
+    misplaced: float = 0.0
     geometry: float = 0.35
     turn: float = 15.0
     scale: float = 0.2
@@ -32,7 +34,7 @@ class Augmentation:
 
 NONE = Augmentation(mirror=0, geometry=0, intensity=0, noise=0, blur=0)
 # For training a network from a data set, where a few patients are to stand for many.
-STRONG = Augmentation(geometry=0.6, turn=20.0, scale=0.22, bend=3.0, intensity=0.6, contrast=0.15)
+STRONG = Augmentation(misplaced=0.06, geometry=0.6, turn=20.0, scale=0.22, bend=3.0, intensity=0.6, contrast=0.15)
 
 
 def augment(
@@ -41,6 +43,9 @@ def augment(
     """Augmented copy of a patch: HU float32 (channels, y, x) and labels uint8 (y, x)."""
     if rng.random() < settings.mirror:
         hu, labels = hu[:, :, ::-1], labels[:, ::-1]
+    if rng.random() < settings.misplaced:
+        quarters = int(rng.integers(1, 4))
+        hu, labels = np.rot90(hu, quarters, axes=(1, 2)), np.rot90(labels, quarters)
     if rng.random() < settings.geometry:
         hu, labels = _warp(hu, labels, settings, rng)
     if rng.random() < settings.intensity:

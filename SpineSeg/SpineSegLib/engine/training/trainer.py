@@ -39,7 +39,7 @@ class TrainingSettings:
     lag behind the weights.
     """
 
-    epochs: int = 40
+    epochs: int = 34
     steps: int = 200
     batch: int = 16
     patch: int = 160

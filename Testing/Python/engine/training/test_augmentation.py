@@ -29,6 +29,17 @@ def test_mirror_moves_image_and_labels_alike():
     np.testing.assert_array_equal(after[1] > 200, after_labels == 1)
 
 
+def test_misplaced_patients_lie_on_a_side_or_on_their_front():
+    hu, labels = patch()
+    seen = set()
+    for seed in range(20):
+        after, after_labels = augment(hu, labels, replace(NONE, misplaced=1.0), np.random.default_rng(seed))
+        np.testing.assert_array_equal(after[1] > 200, after_labels == 1)
+        seen.add(tuple(np.argwhere(after_labels).mean(axis=0)))
+    # where (13.5, 27.5) of 40 x 40 pixels comes to lie by 90, 180 and 270 degrees
+    assert seen == {(11.5, 13.5), (25.5, 11.5), (27.5, 25.5)}
+
+
 def test_turning_keeps_image_and_labels_together():
     hu, labels = patch()
     for seed in range(5):
