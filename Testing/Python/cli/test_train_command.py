@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from commandline import spineseg
+from SpineSegLib.cli import parser, train
 from SpineSegLib.engine.models.unet import PRESETS
 
 pytest.importorskip("tensorflow", reason="training needs TensorFlow")
@@ -65,3 +66,20 @@ def test_what_can_not_be_trained_says_why_and_leaves_nothing(tmp_path, patients,
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["cases"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "epochs", "steps", "patch", "learning_rate"),
+    [
+        ((), 34, 200, 160, 2e-3),
+        (("--recipe", "default"), 26, 400, 128, 2e-3),
+        (("--from", "default"), 10, 200, 160, 3e-4),
+        (("--recipe", "default", "--from", "default", "--epochs", "2", "--patch", "96"), 2, 400, 96, 3e-4),
+    ],
+)
+def test_each_way_to_train_has_its_own_numbers_unless_others_are_asked_for(
+    arguments, epochs, steps, patch, learning_rate
+):
+    settings = train.settings_of(parser().parse_args(["train", "cases", "--out", "new.weights.h5", *arguments]))
+    found = settings.epochs, settings.steps, settings.patch, settings.learning_rate
+    assert found == (epochs, steps, patch, learning_rate)
