@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,11 @@ import numpy as np
 from scipy import ndimage
 
 from SpineSegLib.engine.axial import AxialSlices
+from SpineSegLib.engine.conveyor import Conveyor, ahead
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from SpineSegLib.engine.segmenter import Predictor
 
 LOOK_EVERY = 20.0  # mm between two looks at the whole body
@@ -61,8 +63,8 @@ class Search:
         along = self._slices.region[0]
         if along.start == along.stop:
             return
-        with ThreadPoolExecutor(max_workers=1) as preparing:
-            yield from self._looks([self._slices], along.start, along.stop, preparing)
+        with Conveyor(self._network) as conveyor:
+            yield from self._looks([self._slices], along.start, along.stop, conveyor)
 
     def spine(self) -> Iterator[Seen]:
         """Look where there can be spine."""
@@ -70,18 +72,18 @@ class Search:
         step = max(1, round(LOOK_EVERY / self._slices.grid.spacing[0]))
         looks = sorted({*range(along.start, along.stop, step), *range(along.start, along.stop)[-1:]})
         before: list[Window] = []
-        with ThreadPoolExecutor(max_workers=2) as preparing:
-            coming = [preparing.submit(self._input, index, self._body) for index in looks[:1]]
-            for n, index in enumerate(looks):
-                predicted = self._network.predict(coming.pop().result())[0]
-                coming += [preparing.submit(self._input, following, self._body) for following in looks[n + 1 : n + 2]]
+        with Conveyor(self._network) as conveyor:
+            inputs = ahead(self._input(index, self._body, conveyor) for index in looks)
+            predictions = ahead(conveyor.predicted(each) for each in inputs)
+            for n, (index, prediction) in enumerate(zip(looks, predictions, strict=True)):
+                predicted = prediction.result()[0]
                 found = self._found(predicted)
                 if n > 0:
-                    yield from self._between(looks[n - 1] + 1, index, before + found, preparing)
+                    yield from self._between(looks[n - 1] + 1, index, before + found, conveyor)
                 yield self._around_found(index, predicted, found)
                 before = found
 
-    def _between(self, first: int, last: int, found: Sequence[Window], preparing: ThreadPoolExecutor) -> Iterator[Seen]:
+    def _between(self, first: int, last: int, found: Sequence[Window], conveyor: Conveyor) -> Iterator[Seen]:
         """Slices first to last - 1, where spine was found in `found` in the slices before and after them.
 
         Where it wasn't, one more look in the middle tells whether there is a small part of it in between.
@@ -90,53 +92,51 @@ class Search:
             return
         if not found:
             middle = (first + last) // 2
-            predicted = self._network.predict(self._input(middle, self._body))[0]
+            predicted = conveyor.predicted(self._input(middle, self._body, conveyor)).result()[0]
             found = self._found(predicted)
             if not found:
                 yield from (Seen(index, []) for index in range(first, last))
                 return
-            yield from self._between(first, middle, found, preparing)
+            yield from self._between(first, middle, found, conveyor)
             yield self._around_found(middle, predicted, found)
-            yield from self._between(middle + 1, last, found, preparing)
+            yield from self._between(middle + 1, last, found, conveyor)
             return
         windows = self._windows(found)
         parts = [self._slices.part(slice(first, last), *window) for window in windows]
-        for seen in self._looks(parts, first, last, preparing):
-            yield Seen(seen.index, [self._completed(seen.index, *part, found) for part in seen.parts])
+        for seen in self._looks(parts, first, last, conveyor):
+            yield Seen(seen.index, [self._completed(seen.index, *part, found, conveyor) for part in seen.parts])
 
     def _completed(
-        self, index: int, window: Window, probabilities: np.ndarray, found: Sequence[Window]
+        self, index: int, window: Window, probabilities: np.ndarray, found: Sequence[Window], conveyor: Conveyor
     ) -> tuple[Window, np.ndarray]:
         """Look at wider windows as long as spine is cut off."""
         while self._cut(window, probabilities, found):
             window = self._square(window)
-            probabilities = self._network.predict(self._input(index, window))[0]
+            probabilities = conveyor.predicted(self._input(index, window, conveyor)).result()[0]
         return window, probabilities
 
-    def _looks(
-        self, parts: Sequence[AxialSlices], first: int, last: int, preparing: ThreadPoolExecutor
-    ) -> Iterator[Seen]:
+    def _looks(self, parts: Sequence[AxialSlices], first: int, last: int, conveyor: Conveyor) -> Iterator[Seen]:
         """Slices first to last - 1 within the rows and columns of some parts of them.
 
-        The next batch is prepared while the network works on one. All are of about the same size, as few as possible.
+        While the network works on one batch, the next is ready for it, and the one after that is prepared. All are of
+        about the same size, as few as possible.
         """
         windows = [part.region[1:] for part in parts]
         most = min(self._network.batch_size(*_shape(window)) for window in windows)
         bounds = np.linspace(first, last, -(-(last - first) // most) + 1).round().astype(int).tolist()
         batches = list(itertools.pairwise(bounds))
-        coming = [[preparing.submit(part.batch, *batches[0]) for part in parts]]
-        for n, (start, stop) in enumerate(batches):
-            ready = [batch.result() for batch in coming.pop()]
-            coming += [[preparing.submit(part.batch, *batch) for part in parts] for batch in batches[n + 1 : n + 2]]
-            predicted = [self._network.predict(batch) for batch in ready]
+        inputs = ahead([conveyor.prepared(part, *batch) for part in parts] for batch in batches)
+        predictions = ahead([conveyor.predicted(each) for each in some] for some in inputs)
+        for (start, stop), some in zip(batches, predictions, strict=True):
+            predicted = [each.result() for each in some]
             for index in range(start, stop):
                 yield Seen(
                     index, [(window, each[index - start]) for window, each in zip(windows, predicted, strict=True)]
                 )
 
-    def _input(self, index: int, window: Window) -> np.ndarray:
+    def _input(self, index: int, window: Window, conveyor: Conveyor) -> Future[np.ndarray]:
         """The network's input for a window of a slice (1, channels, y, x)."""
-        return self._slices.part(slice(index, index + 1), *window).batch(index, index + 1)
+        return conveyor.prepared(self._slices.part(slice(index, index + 1), *window), index, index + 1)
 
     def _around_found(self, index: int, predicted: np.ndarray, found: Sequence[Window]) -> Seen:
         """Of a look at the whole body what a look around `found` would give, so that neighbours compare."""

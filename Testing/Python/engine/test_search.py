@@ -121,22 +121,52 @@ def test_no_slices():
     assert list(nothing.spine()) == list(nothing.everywhere()) == []
 
 
+class Held(SoftThreshold):
+    """A network that works on only so many batches until it may go on, and tells when it begins with one too many."""
+
+    def __init__(self, batches):
+        super().__init__(Info(Preprocessing(spacing=None, context=(0.0,))))
+        self._left, self.stuck, self.may = batches, threading.Event(), threading.Event()
+
+    def predict(self, batch):
+        self._left -= 1
+        if self._left < 0:
+            self.stuck.set()
+            assert self.may.wait(10)
+        return super().predict(batch)
+
+
 def test_the_first_slice_needs_one_look():
-    searching, network = search(SCENES["an S"])
+    searching, network = search(SCENES["an S"], Held(1))
     seen = searching.spine()
     assert next(seen).index == 0
     assert network.batches == [(1, 1, *SHAPE[1:])]
+    network.may.set()
+    seen.close()
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("spine", 3), ("everywhere", 1)])
+def test_the_network_works_on_while_a_slice_is_used(kind, needed):
+    """The second slice needs one batch, in `spine` after two looks; more than that is computed with nobody asking."""
+    network = Held(needed)
+    searching, _ = search(SCENES["an S"], network)
+    network.may.set()
+    seen = getattr(searching, kind)()
+    assert [next(seen).index for _ in range(2)] == [0, 1]
+    assert network.stuck.wait(10)
     seen.close()
 
 
 def test_leaving_early_leaves_nothing_running():
     before = threading.active_count()
     for kind in ("spine", "everywhere"):
-        seen = getattr(search(SCENES["an S"])[0], kind)()
+        searching, network = search(SCENES["an S"])
+        seen = getattr(searching, kind)()
         for _ in range(5):
             next(seen)
         seen.close()
-    assert threading.active_count() == before
+        assert threading.active_count() == before
+        assert len(network.batches) <= 6  # of 20 and more: three looks, what the slices came in, and what had begun
 
 
 def test_batches_are_even():
