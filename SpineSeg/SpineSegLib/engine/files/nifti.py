@@ -7,21 +7,16 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.files.gzipped import MOST, DamagedError, decompressed, gathered
 
 _HEADER_BYTES = 348
-_CHUNK = 2**18  # compressed bytes read at once
-_PIECE = 2**20  # bytes decompressed at once
 _TYPES = {(2, 8): "u1", (4, 16): "i2", (8, 32): "i4", (16, 32): "f4", (64, 64): "f8", (256, 8): "i1", (512, 16): "u2"}
-_MOST = 1032  # bytes that a byte of a gzip file can stand for
 
 
 def checked_voxels(path: Path) -> np.ndarray | None:
@@ -34,7 +29,7 @@ def checked_voxels(path: Path) -> np.ndarray | None:
     damaged = InputError(f"{path} is damaged, truncated or not what its ending says; copy or export it again.")
     try:
         with path.open("rb") as file:
-            pieces = _decompressed(file) if compressed else iter([file.read(_HEADER_BYTES)])
+            pieces = decompressed(file) if compressed else iter([file.read(_HEADER_BYTES)])
             header = b""
             while len(header) < _HEADER_BYTES and (piece := next(pieces, b"")):
                 header += piece
@@ -49,15 +44,12 @@ def checked_voxels(path: Path) -> np.ndarray | None:
             if not 1 <= dimensions <= 7 or min(sizes[:dimensions]) < 1 or not start >= _HEADER_BYTES:
                 raise damaged
             expected = start + math.prod(sizes[:dimensions]) * kind[1] / 8
-            if expected > path.stat().st_size * (_MOST if compressed else 1):
+            if expected > path.stat().st_size * (MOST if compressed else 1):
                 raise damaged
             plain = dimensions == 3 and kind in _TYPES and slope in (0, 1) and intercept == 0
             keep = np.empty(int(expected) if compressed and plain else 0, dtype=np.uint8)
-            length = 0
-            for piece in chain([header], pieces):
-                keep[length : length + len(piece)] = np.frombuffer(piece, np.uint8)[: max(0, len(keep) - length)]
-                length += len(piece)
-    except (EOFError, zlib.error):
+            length = gathered(chain([header], pieces), keep)
+    except DamagedError:
         raise damaged from None
     except OSError as error:
         raise InputError(f"{path} can't be opened ({error.strerror}); check its permissions.") from None
@@ -71,24 +63,3 @@ def checked_voxels(path: Path) -> np.ndarray | None:
         return None
     voxels = keep[int(start) :].view(np.dtype(_TYPES[kind]).newbyteorder(order)).reshape(sizes[2::-1])
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
-
-
-def _decompressed(file: BinaryIO) -> Iterator[bytes]:
-    """What a gzip file holds, member after member, in pieces of up to `_PIECE` bytes and none empty.
-
-    `gzip` would do the same in pieces of a few kB, and for each of them wait for its turn among Python's threads: while
-    the network is imported in another one, it would hardly get any. Raises EOFError where the file ends too soon,
-    zlib.error where it is damaged.
-    """
-    data = file.read(_CHUNK)
-    while data:
-        member = zlib.decompressobj(wbits=31)  # with gzip's header, and its checksum at the end
-        while not member.eof:
-            piece = member.decompress(data, _PIECE)
-            data = member.unconsumed_tail or member.unused_data or file.read(_CHUNK)
-            if piece:
-                yield piece
-            elif not data and not member.eof:
-                raise EOFError
-        while data and not (data := data.lstrip(b"\0")):  # members may be followed by zeros
-            data = file.read(_CHUNK)

@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.nifti import checked_voxels
+from SpineSegLib.engine.files.nrrd import compressed_voxels
 from SpineSegLib.engine.models.preprocessing import AIR_HU
 from SpineSegLib.engine.volume import ArrayVolume, Grid, Repair, Volume
 
@@ -171,6 +172,9 @@ def _read_file(path: Path, name: str, layers: bool = False) -> Volume:
     except RuntimeError as error:
         raise _unreadable(path, error) from None
     _check_header(reader, path, layers)
+    if path.name.lower().endswith(".nrrd") and not layers and reader.GetDimension() == 3:
+        kind = sitk.GetArrayViewFromImage(sitk.Image([1, 1, 1], reader.GetPixelID())).dtype
+        voxels = compressed_voxels(path, reader.GetSize()[::-1], kind)
     if reader.GetPixelID() == sitk.sitkFloat64:
         # Enough for HU and labels, and half the memory.
         reader.SetOutputPixelType(sitk.sitkFloat32)

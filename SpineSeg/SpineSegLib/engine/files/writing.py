@@ -16,6 +16,8 @@ import SimpleITK as sitk
 
 from SpineSegLib import __version__
 from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.files.gzipped import DamagedError, decompressed
+from SpineSegLib.engine.files.nrrd import read_header
 from SpineSegLib.engine.segments import Segment
 from SpineSegLib.engine.volume import Volume
 
@@ -177,10 +179,8 @@ def _write_image(image: sitk.Image, temporary: Path, path: Path, compress: bool)
     try:
         sitk.WriteImage(image, str(temporary), useCompression=compress)
         # ITK doesn't notice for every format when the disk is full, so what counts is what can be read back.
-        stored = sitk.ReadImage(str(temporary))
-        written, wanted = (sitk.GetArrayViewFromImage(each) for each in (stored, image))
-        complete = written.shape == wanted.shape and all(map(np.array_equal, written, wanted))
-    except RuntimeError:
+        complete = _readable(temporary, image)
+    except (RuntimeError, DamagedError):
         complete = False
     if not complete:
         # ITK doesn't say why; the file system does when asked directly.
@@ -189,6 +189,22 @@ def _write_image(image: sitk.Image, temporary: Path, path: Path, compress: bool)
             file.flush()
             os.fsync(file.fileno())
         raise OutputError(f"{path} can't be written completely; check the disk and try again.")
+
+
+def _readable(file: Path, image: sitk.Image) -> bool:
+    """Whether what was written of an image is all there. Raises RuntimeError or DamagedError where it is not readable.
+
+    A gzip file is read to its checksum, which tells as much as its voxels do, and needs no memory for them.
+    """
+    wanted = sitk.GetArrayViewFromImage(image)
+    if file.name.lower().endswith((".nrrd", ".nii.gz")):
+        with file.open("rb") as stream:
+            if file.suffix.lower() == ".nrrd":
+                read_header(stream)
+            return sum(map(len, decompressed(stream))) >= wanted.nbytes
+    stored = sitk.ReadImage(str(file))
+    written = sitk.GetArrayViewFromImage(stored)
+    return written.shape == wanted.shape and all(map(np.array_equal, written, wanted))
 
 
 def _slicer_header(labelmap: sitk.Image, segments: Sequence[Segment]) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk
 from ct_samples import CORONAL_FLIPPED, SAGITTAL, assert_same_place, assert_sentence, oblique, sample_ct, write_series
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.files import gzipped
 from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 
 
@@ -201,6 +202,72 @@ def test_compressed_nifti_scaled_or_in_the_other_byte_order(tmp_path, order, slo
     np.testing.assert_allclose(found, np.maximum(expected, -1024))
 
 
+def nrrd(tmp_path, data: bytes, *fields: str, name: str = "ct.nrrd") -> os.PathLike:
+    """A .nrrd file of int16 voxels, 6 x 5 x 4 of them, that holds `data` after a header with some more fields."""
+    lines = ["NRRD0004", "# made by hand: with a comment", "type: short", "dimension: 3", "sizes: 6 5 4", *fields]
+    lines += ["space: left-posterior-superior", "space directions: (1,0,0) (0,1,0) (0,0,2)", "space origin: (7,8,9)"]
+    (tmp_path / name).write_bytes("\n".join([*lines, "a key:=a: value", "", ""]).encode() + data)
+    return tmp_path / name
+
+
+NRRD_VOXELS = np.random.default_rng(3).integers(-1000, 1000, (4, 5, 6)).astype(np.int16)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "gz", "GZip"])
+@pytest.mark.parametrize(("endian", "order"), [("little", "<"), ("big", ">"), ("Big", ">")])
+def test_compressed_nrrd(tmp_path, monkeypatch, encoding, endian, order):
+    monkeypatch.setattr(sitk.ImageFileReader, "Execute", None)  # ITK is not asked for the voxels
+    data = NRRD_VOXELS.astype(f"{order}i2").tobytes()
+    fields = [f"endian: {endian}", f"encoding: {encoding}"]
+    for compressed in (gzip.compress(data), gzip.compress(data[:100]) + gzip.compress(data[100:])):
+        volume = read_volume(nrrd(tmp_path, compressed, *fields))
+        assert volume.array.dtype == np.int16
+        np.testing.assert_array_equal(volume.array, NRRD_VOXELS)
+        assert (volume.grid.spacing, volume.grid.origin) == ((2.0, 1.0, 1.0), (7.0, 8.0, 9.0))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64", "float32", "float64"])
+def test_compressed_nrrd_is_read_as_the_plain_one(tmp_path, kind):
+    array = np.clip(values(), -128, 127) + (0.25 if "float" in kind else 0)
+    for name in ("plain.nrrd", "compressed.nrrd"):
+        image = from_array(array.astype(kind))
+        sitk.WriteImage(image, str(tmp_path / name), useCompression=name == "compressed.nrrd")
+    assert b"encoding: gzip" in (tmp_path / "compressed.nrrd").read_bytes()
+    plain, compressed = (read_volume(tmp_path / name) for name in ("plain.nrrd", "compressed.nrrd"))
+    assert plain.array.dtype == compressed.array.dtype
+    np.testing.assert_array_equal(plain.array, compressed.array)
+    assert plain.grid == compressed.grid
+
+
+def test_nrrd_whose_voxels_are_not_right_behind_the_header(tmp_path):
+    """ITK knows where they are."""
+    data = NRRD_VOXELS.tobytes()
+    fields = ["endian: little", "encoding: gzip"]
+    (tmp_path / "ct.gz").write_bytes(gzip.compress(data))
+    for path in (
+        nrrd(tmp_path, gzip.compress(b"0123" + data), *fields, "byte skip: 4"),
+        nrrd(tmp_path, b"", *fields, "data file: ct.gz"),
+        nrrd(tmp_path, data, "endian: little", "encoding: raw"),
+    ):
+        volume = read_volume(path)
+        np.testing.assert_array_equal(volume.array, NRRD_VOXELS)
+
+
+def test_damaged_compressed_nrrd(tmp_path):
+    fields = ["endian: little", "encoding: gzip"]
+    data = gzip.compress(NRRD_VOXELS.tobytes())
+    wrong_sum = bytearray(data)
+    wrong_sum[-8] ^= 1
+    for damaged in (data[:-1], data[: len(data) // 2], b"", bytes(wrong_sum), gzip.compress(NRRD_VOXELS[1:].tobytes())):
+        with pytest.raises(InputError, match="damaged") as error:
+            read_volume(nrrd(tmp_path, damaged, *fields))
+        assert_sentence(error)
+    huge = nrrd(tmp_path, data, *fields)
+    huge.write_bytes(huge.read_bytes().replace(b"6 5 4", b"60000 60000 400"))
+    with pytest.raises(InputError, match="damaged"):
+        read_volume(huge)
+
+
 def test_axes_not_at_right_angles(tmp_path):
     path = tmp_path / "ct.nii"
     sitk.WriteImage(sample_ct(), str(path))
@@ -270,9 +337,10 @@ def test_damage_inside_a_compressed_file(tmp_path):
     assert_sentence(error)
 
 
-def test_a_compressed_file_in_several_members(tmp_path):
+def test_a_compressed_file_in_several_members(tmp_path, monkeypatch):
     """As `cat a.gz b.gz` and tapes make them: one after the other, the last followed by zeros. The CT is larger than
     what is read and decompressed at once, in parts that compress well and not at all."""
+    monkeypatch.setattr(gzipped, "PIECE", 2**20)
     array = np.random.default_rng(2).integers(-1000, 1000, (6, 320, 300)).astype(np.int16)
     array[2:4] = -1000
     array[5] = 40

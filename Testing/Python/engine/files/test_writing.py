@@ -369,6 +369,27 @@ def test_disk_full(tmp_path, ending):
     assert path.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("ending", [ending for ending in SEGMENTATION_ENDINGS if ending != ".dcm"])
+@pytest.mark.parametrize("fault", ["cut", "changed"])
+def test_what_was_not_written_as_it_should_is_no_result(tmp_path, monkeypatch, ending, fault):
+    """ITK thinks that all went well, but the file is cut off, or holds something else near its end."""
+    write = sitk.WriteImage
+
+    def badly(image, path, **options):
+        write(image, path, **options)
+        data = bytearray(Path(path).read_bytes())
+        if fault == "changed":
+            data[-6] ^= 0x55
+        Path(path).write_bytes(data if fault == "changed" else data[: len(data) // 2])
+
+    monkeypatch.setattr(sitk, "WriteImage", badly)
+    volume = Volume(sample_ct(), "ct")
+    with pytest.raises(OutputError, match="completely") as error:
+        write_segmentation(labels_on(volume.image), BOTH, tmp_path / f"x{ending}", volume)
+    assert_sentence(error)
+    assert not list(tmp_path.iterdir())
+
+
 def test_atomic_output_of_any_writer(tmp_path):
     path = tmp_path / "a" / "metrics.json"
     with atomic_output(path) as temporary:
