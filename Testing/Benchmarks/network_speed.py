@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from Testing.Benchmarks.engines import CONVERTED, ENGINES, INT8, ONNX, Engine, c
 from Testing.Benchmarks.rounds import NAMES, PLAIN, REPOSITORY, MeasurementError, alternate, apart
 from Testing.Benchmarks.table import Quantity, Table
 
+LEAST = 0.5  # s for which a round measures a number, as one call of a few ms tells little
 SAME = 0.05  # largest difference of a probability, half precision against any other
 QUANTITIES = (
     Quantity("seconds_per_slice", "s a slice", 4),
@@ -51,6 +53,8 @@ def measure_network(
 
     `batches`: how many slices at once; each engine shows 1 and the one of these that is fastest for it.
     """
+    best_too = len(batches) > 1
+    quantities = [quantity for quantity in QUANTITIES if best_too or "best" not in quantity.key]
     model = folder / f"{name}.weights.h5"
     apart(write_random_model, name, preset, model)
     possible = [engine for engine in engines if engine.possible]
@@ -61,18 +65,19 @@ def measure_network(
     sample: list[float] = []
     with ExitStack() as stack:
         measures = {e.name: stack.enter_context(_Worker(e.name, model, batches, size, sample)) for e in possible}
-        candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell)
+        candidates = alternate(measures, [quantity.key for quantity in quantities], rounds, tell)
     conditions = (
-        f"Slices of {size} x {size} pixels from normalised array to probabilities, one at once or the best of "
-        f"{', '.join(map(str, batches))}; {preset.architecture.parameters / 1e6:.1f} million random weights. Peak "
-        "memory is that of all of these batches. All compute the same: no probability of a sample differs by more than "
-        f"{SAME:g}."
+        f"Slices of {size} x {size} pixels from normalised array to probabilities, one at once"
+        f"{' or the best of ' + ', '.join(map(str, batches)) if best_too else ''}; "
+        f"{preset.architecture.parameters / 1e6:.1f} million random weights. A round computes each for {LEAST:g} s "
+        "or once, whichever takes longer, and the median counts. Peak memory is that of all of these batches. All "
+        f"compute the same: no probability of a sample differs by more than {SAME:g}."
     )
     missing = [engine.name for engine in engines if not engine.possible]
     if missing:
         conditions += f" Not possible here and left out: {'; '.join(missing)}."
     which = "every engine" if len(engines) == len(ENGINES) else "the nearest engines"
-    return Table(f"Same network, {which}: {name}", conditions, QUANTITIES, candidates, NAMES[PLAIN])
+    return Table(f"Same network, {which}: {name}", conditions, tuple(quantities), candidates, NAMES[PLAIN])
 
 
 def write_random_model(name: str, preset: Preset, path: Path) -> None:
@@ -133,6 +138,18 @@ class _Worker:
             raise MeasurementError("it computes something else")
 
 
+def seconds_a_slice(
+    predict: Callable[[np.ndarray], Any], batch: np.ndarray, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """What `predict` takes for a slice of a batch: the median of as many calls in a row as it takes to fill `LEAST`."""
+    begin, calls = clock(), []
+    while not calls or clock() - begin < LEAST:
+        start = clock()
+        predict(batch)
+        calls.append(clock() - start)
+    return statistics.median(calls) / len(batch)
+
+
 def _work(name: str, model: str, size: str, *sizes: str) -> None:
     """What a worker process does."""
     replies = os.fdopen(os.dup(1), "w", buffering=1)
@@ -143,19 +160,17 @@ def _work(name: str, model: str, size: str, *sizes: str) -> None:
     shape = (max(batches), read_info(model).architecture.inputs, int(size), int(size))
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
 
-    def once(batch: int) -> float:
-        start = time.perf_counter()
-        predict(x[:batch])
-        return (time.perf_counter() - start) / batch
+    def measured(batch: int) -> float:
+        return seconds_a_slice(predict, x[:batch])
 
     for batch in {1, *batches}:
-        once(batch)  # compiles
-    best = min(batches, key=once)
+        predict(x[:batch])  # compiles
+    best = min(batches, key=measured) if len(batches) > 1 else batches[0]
     step = max(1, int(size) // 8)
     print(json.dumps(predict(x[:1])[0, -1, ::step, ::step].ravel().tolist()), file=replies)
     for _ in sys.stdin:
-        single = once(1)
-        numbers = {"seconds_per_slice": single, "best_seconds_per_slice": once(best) if best > 1 else single}
+        single = measured(1)
+        numbers = {"seconds_per_slice": single, "best_seconds_per_slice": measured(best) if best > 1 else single}
         numbers |= {"best_batch": best, "peak_memory_mb": peak_memory_mb(), "device": device}
         print(json.dumps(numbers), file=replies)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from SpineSegLib.engine.models.unet import PRESETS
 
@@ -35,6 +36,32 @@ def test_engines_are_measured_or_said_to_be_missing(tmp_path, monkeypatch):
         assert numbers["best_batch"] in (1, 2)
         assert min(numbers.values()) > 0
     assert f"left out: {absent.name}." in table.conditions
+
+
+def test_a_table_of_one_batch_has_no_best_one(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    few = [engine for engine in ENGINES if engine.name == NAMES["openvino"]]
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "SpineSeg"))
+    table = measure_network("tiny", TINY, (1,), few, 16, tmp_path, 2, lambda _: None)
+    assert [quantity.key for quantity in table.quantities] == ["seconds_per_slice", "peak_memory_mb"]
+    assert [set(numbers) for numbers in table.candidates[0].rounds] == [{"seconds_per_slice", "peak_memory_mb"}] * 2
+    assert "best" not in table.conditions
+
+
+@pytest.mark.parametrize(
+    ("takes", "calls", "expected"),
+    [([0.9], 1, 0.45), ([0.1, 0.1, 7.0], 3, 0.05), ([0.3, 0.1, 0.05, 0.2], 4, 0.075)],
+    ids=["a long call once", "one that was disturbed", "short ones as long as it takes"],
+)
+def test_the_median_of_calls_in_a_row_counts(takes, calls, expected):
+    now, made = [0.0], []
+
+    def predict(batch):
+        made.append(batch.shape)
+        now[0] += takes[len(made) - 1]
+
+    assert network_speed.seconds_a_slice(predict, np.zeros((2, 1, 4, 4)), lambda: now[0]) == pytest.approx(expected)
+    assert made == [(2, 1, 4, 4)] * calls
 
 
 def test_an_engine_that_computes_something_else_is_no_candidate(tmp_path):
