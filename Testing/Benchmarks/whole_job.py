@@ -95,11 +95,12 @@ def measure_ways(
     found = dict(zip(measures, alternate(measures, [*keys, "measured", "parts"], rounds, tell, budget), strict=True))
     rows = {SPINESEG: found[SPINESEG], PATCHES: _said(found[PATCHES], "patches"), PAPER: _said(found[PAPER], "slices")}
     conditions = (
-        f"{description} to a saved segmentation. SpineSeg reads the CT while the network starts and prepares slices "
-        "while it works: what is left of both is what it waits for. 3D patches: a network of nnU-Net's size (31 "
-        "million weights) in patches of 128 x 128 x 128 voxels of 1.5 mm that overlap by half, without test-time "
-        "mirroring. As in the paper: all slices whole through its network (31 million weights) in TensorFlow. Both "
-        "with random weights in float32, and nothing counts of what their networks take longer the first time. "
+        f"{description} to a saved segmentation. SpineSeg reads the CT while the network starts, and while it works "
+        "prepares slices and uses what it said of others: what is left of these is what it waits for. 3D patches: a "
+        "network of nnU-Net's size (31 million weights) in patches of 128 x 128 x 128 voxels of 1.5 mm that overlap by "
+        "half, without test-time mirroring. As in the paper: all slices whole through its network (31 million weights) "
+        "in TensorFlow. Both with random weights in float32, and nothing counts of what their networks take longer the "
+        "first time. "
         "SpineSeg is run in full. Of the others all is done in full but the network where its row says how many were "
         "measured: their time, multiplied, stands for all; buffers are those of the whole CT. Ratios are to the 3D "
         "patches."

@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from SpineSegLib.engine.parts import Parts
-from SpineSegLib.engine.probabilities import Box, Probabilities, foreground, most_probable
+from SpineSegLib.engine.probabilities import Box, Probabilities, foreground, most_probable, sparse_zeros
 
 SLICES = 16  # smoothed at once
 
@@ -164,7 +164,7 @@ def _relabel_patches(inner: np.ndarray, at: tuple[np.ndarray, ...], smallest: fl
     `at`: the z, y and x of the foreground, in the order of the array.
     """
     shape = inner.shape[1:]
-    best = np.zeros(shape, dtype=np.uint8)
+    best = sparse_zeros(shape)
     best[at] = most_probable(inner[:, *at]) + 1
     for label in range(1, len(inner) + 1):
         check()

@@ -245,9 +245,9 @@ def test_nrrd_whose_voxels_are_not_right_behind_the_header(tmp_path):
     fields = ["endian: little", "encoding: gzip"]
     (tmp_path / "ct.gz").write_bytes(gzip.compress(data))
     for path in (
-        nrrd(tmp_path, gzip.compress(b"0123" + data), *fields, "byte skip: 4"),
-        nrrd(tmp_path, b"", *fields, "data file: ct.gz"),
-        nrrd(tmp_path, data, "endian: little", "encoding: raw"),
+        nrrd(tmp_path, gzip.compress(b"0123" + data), *fields, "byte skip: 4", name="skip.nrrd"),
+        nrrd(tmp_path, b"", *fields, "data file: ct.gz", name="apart.nrrd"),
+        nrrd(tmp_path, data, "endian: little", "encoding: raw", name="raw.nrrd"),
     ):
         volume = read_volume(path)
         np.testing.assert_array_equal(volume.array, NRRD_VOXELS)
