@@ -76,9 +76,21 @@ class Parts:
         outer = (z == 0) | (z == nz - 1) | (y == 0) | (y == ny - 1) | (self.starts == 0) | (self.stops == nx)
         return np.bincount(self.numbers, weights=outer, minlength=self.count) > 0
 
-    def voxels(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The z, y and x of the voxels of a part."""
-        return self._voxels(self._order[self._first[number] : self._first[number + 1]])
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest index of each part's voxels: (count, 3) each, in z, y, x."""
+        z, y = np.divmod(self.rows, self.shape[1])
+        ends = ((np.minimum, (z, y, self.starts)), (np.maximum, (z, y, self.stops - 1)))
+        return tuple(
+            np.stack([of.reduceat(along[self._order], self._first[:-1]) for along in places], axis=1)
+            for of, places in ends
+        )
+
+    def voxels(self, number: int, first: int = 0, last: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The z, y and x of the voxels of a part, or of those in planes first to last - 1."""
+        runs = self._order[self._first[number] : self._first[number + 1]]
+        planes = first, self.shape[0] if last is None else last
+        some = slice(*np.searchsorted(self.rows[runs], np.multiply(planes, self.shape[1])))
+        return self._voxels(runs[some])
 
     def voxels_of(self, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The z, y and x of the voxels of all parts that are `chosen` (count,)."""

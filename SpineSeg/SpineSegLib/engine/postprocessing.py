@@ -110,7 +110,7 @@ def _kept(parts: Parts, spacing: tuple[float, float, float], settings: Tidying) 
     kept = volume >= settings.island
     if np.count_nonzero(kept) > 1:
         candidates = np.flatnonzero(kept)
-        group = _groups([parts.voxels(part) for part in candidates], spacing, settings.near)
+        group = _groups(parts, candidates, spacing, settings.near)
         total = np.bincount(group, weights=volume[candidates])
         large = total >= max(settings.far_island, settings.far_share * total.max())
         large[total.argmax()] = True
@@ -118,27 +118,27 @@ def _kept(parts: Parts, spacing: tuple[float, float, float], settings: Tidying) 
     return kept
 
 
-def _groups(places: list[tuple[np.ndarray, ...]], spacing: tuple[float, float, float], near: float) -> np.ndarray:
-    """The number of the group that each part is in. `places`: the z, y and x of the parts' voxels, z ascending."""
-    group = np.arange(len(places))
+def _groups(parts: Parts, chosen: np.ndarray, spacing: tuple[float, float, float], near: float) -> np.ndarray:
+    """The number of the group that each of the `chosen` parts is in."""
+    group = np.arange(len(chosen))
     below = np.nextafter(near, np.inf)
     reach = np.ceil(near / np.array(spacing)).astype(int)  # voxels
-    low, high = (np.array([[end(n) for n in place] for place in places]) for end in (np.min, np.max))
-    for one, other in combinations(range(len(places)), 2):
+    low, high = (end[chosen] for end in parts.bounds())
+    for one, other in combinations(range(len(chosen)), 2):
         apart = np.any((low[one] > high[other] + reach) | (low[other] > high[one] + reach))
         if group[one] != group[other] and not apart:
             # only where the other one can be near
-            cuts = (_within(places[a], low[b] - reach, high[b] + reach) for a, b in ((one, other), (other, one)))
+            pairs = (one, other), (other, one)
+            cuts = (_within(parts, chosen[a], low[b] - reach, high[b] + reach) for a, b in pairs)
             first, second = (_surface(cut) * spacing for cut in cuts)
             if len(first) and len(second) and KDTree(first).query(second, distance_upper_bound=below)[0].min() < below:
                 group[group == group[other]] = group[one]
     return np.unique(group, return_inverse=True)[1]
 
 
-def _within(place: tuple[np.ndarray, ...], low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Of voxels, given by their z, y and x with z ascending, the indices (n, 3) of those from `low` to `high`."""
-    along = slice(*np.searchsorted(place[0], (low[0], high[0] + 1)))
-    voxels = np.stack([n[along] for n in place], axis=1)
+def _within(parts: Parts, part: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Of a part's voxels the indices (n, 3) of those from `low` to `high`."""
+    voxels = np.stack(parts.voxels(part, low[0], high[0] + 1), axis=1)
     return voxels[np.all((voxels >= low) & (voxels <= high), axis=1)]
 
 

@@ -47,3 +47,17 @@ def test_rows_and_planes_do_not_run_into_each_other():
     mask = np.zeros((2, 3, 4), dtype=bool)
     mask[0, 0, 3] = mask[0, 1, 0] = mask[0, 2, 3] = mask[1, 0, 3] = True
     assert Parts.of(mask, corners=True).count == 3  # only the voxels in the corner of both planes touch
+
+
+def test_bounds_and_the_voxels_of_some_planes():
+    mask = np.random.default_rng(5).random((9, 12, 11)) < 0.12
+    parts = Parts.of(mask, corners=True)
+    assert parts.count > 5
+    low, high = parts.bounds()
+    for number in range(parts.count):
+        voxels = np.stack(parts.voxels(number), axis=1)
+        np.testing.assert_array_equal(low[number], voxels.min(axis=0))
+        np.testing.assert_array_equal(high[number], voxels.max(axis=0))
+        for first, last in ((2, 5), (-3, 4), (5, 99), (4, 4), (0, 9)):
+            some = np.stack(parts.voxels(number, first, last), axis=1)
+            np.testing.assert_array_equal(some, voxels[(voxels[:, 0] >= first) & (voxels[:, 0] < last)])
