@@ -27,8 +27,7 @@ than the one it came from. It goes to your model folder. Ctrl-C keeps the best e
 goes on when the same command is given again.
 
 With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it into
-<MODEL>.rendered. With no further choices than --out this is how the default model was made (see its card for the label
-maps, and for how long it takes).
+<MODEL>.rendered, of the kinds that the models shipped with SpineSeg were trained on (see their cards).
 
 examples:
   spineseg phantom cases --count 20
@@ -81,18 +80,11 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     )
     corrected.add_argument("--no-rehearsal", action="store_true", help="train on the corrected cases alone")
     parser.add_argument(
-        "--epochs",
-        metavar="N",
-        type=int,
-        help="epochs at most (default: 34, with --recipe 26, from a model 10, with --cases 12)",
+        "--epochs", metavar="N", type=int, help="epochs at most (default: 34, from a model 10, with --cases 12)"
     )
-    parser.add_argument(
-        "--steps", metavar="N", type=int, help="batches per epoch (default: 200, with --recipe 400, with --cases 60)"
-    )
+    parser.add_argument("--steps", metavar="N", type=int, help="batches per epoch (default: 200, with --cases 60)")
     parser.add_argument("--batch", metavar="N", type=int, help="patches per batch (default: 16, with --cases 8)")
-    parser.add_argument(
-        "--patch", metavar="N", type=int, help="pixels of a patch's side (default: 160, with --recipe 128)"
-    )
+    parser.add_argument("--patch", metavar="N", type=int, help="pixels of a patch's side (default: 160)")
     parser.add_argument(
         "--learning-rate",
         metavar="X",
@@ -293,8 +285,6 @@ def settings_of(options: argparse.Namespace) -> TrainingSettings:
     from SpineSegLib.engine.training.from_folder import TrainingSettings
 
     settings = TrainingSettings(seed=options.seed, augmentation=STRONG)
-    if options.recipe:  # smaller patches, and more of them in the same time
-        settings = replace(settings, epochs=26, steps=400, patch=128)
     if options.start:
         settings = replace(settings, epochs=10, learning_rate=3e-4)
     return replace(settings, **_given(options))

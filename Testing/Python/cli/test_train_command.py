@@ -72,12 +72,11 @@ def test_what_can_not_be_trained_says_why_and_leaves_nothing(tmp_path, patients,
     ("arguments", "epochs", "steps", "patch", "learning_rate"),
     [
         ((), 34, 200, 160, 2e-3),
-        (("--recipe", "default"), 26, 400, 128, 2e-3),
         (("--from", "default"), 10, 200, 160, 3e-4),
-        (("--recipe", "default", "--from", "default", "--epochs", "2", "--patch", "96"), 2, 400, 96, 3e-4),
+        (("--from", "default", "--epochs", "2", "--patch", "96"), 2, 200, 96, 3e-4),
     ],
 )
-def test_each_way_to_train_has_its_own_numbers_unless_others_are_asked_for(
+def test_going_on_from_a_model_has_its_own_numbers_unless_others_are_asked_for(
     arguments, epochs, steps, patch, learning_rate
 ):
     settings = train.settings_of(parser().parse_args(["train", "cases", "--out", "new.weights.h5", *arguments]))

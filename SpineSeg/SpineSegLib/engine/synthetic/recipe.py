@@ -33,12 +33,14 @@ VERTEBRAE = {
     "verse_gl017": ("s0327",),
     "verse010": ("spl",),
 }
-# For validation only: no training image shows these vertebrae. The body they are set into is seen with its own ones:
-# three bodies for training instead of two were worth more than a second patient to validate on.
+# For validation and testing only: no training image shows these vertebrae. The body they are set into is seen with its
+# own ones: three bodies for training instead of two were worth more than a second patient to validate on.
 VALIDATION = ("verse010-spl",)
-MIXED_CASES, WIDE_CASES, SHORT_CASES, PHANTOMS, HEADS, VALIDATION_CASES = 212, 25, 60, 26, 9, 16
+MIXED_CASES, WIDE_CASES, SHORT_CASES, PHANTOMS, HEADS = 212, 25, 60, 26, 9
+VALIDATION_CASES, TEST_CASES = 16, 32
 EXCHANGED, SCANS_OF_EACH = 60, 3  # anatomies with the vertebrae of others, and scans of each
-_FIRST_WIDE, _FIRST_SHORT, _FIRST_EXCHANGED = 1000, 2000, 3000  # numbers of the cases of a kind
+_FIRST_TEST, _FIRST_WIDE, _FIRST_SHORT, _FIRST_EXCHANGED = 100, 1000, 2000, 3000  # numbers of the cases of a kind
+_TEST_SEED = 76  # more than the seed of training
 _FIRST_PHANTOM = 10_000  # seeds of the phantoms; smaller ones stay for testing
 _PHANTOM_REGIONS = {
     "spine": ("lumbar", "lumbosacral", "thoracolumbar", "thoracic"),
@@ -49,11 +51,12 @@ _PHANTOM_REGIONS = {
 def render_recipe(
     source: Path, out: Path, seed: int = 1, progress: Callable[[int, int], None] = lambda _done, _count: None
 ) -> tuple[Path, Path]:
-    """Render the recipe's training and validation cases from the label maps in `source`; returns their two folders.
+    """Render the recipe's cases from the label maps in `source`; returns the folders of training and validation cases.
 
     Training shows every anatomy, then the trunks alone in wide fields of view (pelvis, thighs and arms are what is most
     easily taken for spine), short scans of where the ribs end, anatomies whose vertebrae were exchanged for those of
-    others, procedural phantoms, and heads, which hold no spine.
+    others, procedural phantoms, and heads, which hold no spine. By the cases of a third folder, "test", nothing is to
+    be chosen.
     Cases that exist already are kept, so that a run that was broken off goes on. Raises InputError where a file is
     missing. `progress` gets the number of cases done and the total.
     """
@@ -61,7 +64,8 @@ def render_recipe(
     validation = [a for a in anatomies if a.name in VALIDATION]
     training = [a for a in anatomies if a.name not in VALIDATION]
     trunks = [a for a in training if a.name in TRUNKS]
-    total = MIXED_CASES + WIDE_CASES + SHORT_CASES + EXCHANGED * SCANS_OF_EACH + PHANTOMS + HEADS + VALIDATION_CASES
+    total = MIXED_CASES + WIDE_CASES + SHORT_CASES + EXCHANGED * SCANS_OF_EACH + PHANTOMS + HEADS
+    total += VALIDATION_CASES + TEST_CASES
     done = 0
 
     def one_more() -> None:
@@ -80,6 +84,8 @@ def render_recipe(
     render_phantoms(folders[0], range(PHANTOMS), seed, progress=one_more)
     render_heads(folders[0], range(HEADS), progress=one_more)
     render_cases(validation, folders[1], range(VALIDATION_CASES), seed + 1, progress=one_more)
+    test = range(_FIRST_TEST, _FIRST_TEST + TEST_CASES)
+    render_cases(validation, out / "test", test, seed + _TEST_SEED, progress=one_more)
     return folders
 
 
