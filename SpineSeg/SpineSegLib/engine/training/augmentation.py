@@ -43,7 +43,7 @@ def augment(
     """Augmented copy of a patch: HU float32 (channels, y, x) and labels uint8 (y, x)."""
     if rng.random() < settings.mirror:
         hu, labels = hu[:, :, ::-1], labels[:, ::-1]
-    if rng.random() < settings.misplaced:
+    if settings.misplaced and rng.random() < settings.misplaced:  # else seeds go on giving what they gave without it
         quarters = int(rng.integers(1, 4))
         hu, labels = np.rot90(hu, quarters, axes=(1, 2)), np.rot90(labels, quarters)
     if rng.random() < settings.geometry:
