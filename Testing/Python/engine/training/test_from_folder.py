@@ -53,8 +53,10 @@ def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     assert result.info.training_set != fingerprint(find_cases(dataset))  # the validation patient is not in it
     assert len(result.history) == 3
     can_int8 = "openvino" in installed_backends() and int8_is_fast()
-    assert (read_peaks(out) is not None) == can_int8  # as good in int8, where that could be tried
-    assert not can_int8 or result.info.metrics["int8_dice_lost"] <= 0.002
+    lost = result.info.metrics.get("int8_dice_lost")
+    assert (lost is not None) == can_int8
+    # a network this small may lose more than is allowed in int8, and then must not be computed in it
+    assert (read_peaks(out) is not None) == (can_int8 and lost <= 0.002)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert [p.step for p in seen if p.stage == "training" and p.epoch == 2] == list(range(1, 16))
     folder = tmp_path / "ball.training"
