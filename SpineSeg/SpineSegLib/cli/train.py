@@ -252,10 +252,10 @@ def _retrain(options: argparse.Namespace) -> int:
 
 def _check_numbers(options: argparse.Namespace) -> None:
     given = _given(options)
-    rate = given.pop("learning_rate", 0.5)
+    rate = given.pop("learning_rate", None)
     if min(given.values(), default=1) < 1:
         options.error("--epochs, --steps, --batch, --patch and --patience must be at least 1")
-    if not 0 < rate < 1:
+    if rate is not None and not 0 < rate < 1:
         options.error("--learning-rate must lie between 0 and 1")
 
 
