@@ -62,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _silence_libraries()
     # file names may hold characters that the terminal's encoding lacks
     sys.stdout.reconfigure(errors="backslashreplace")
-    stopped = _Stopped()
+    options.stopped = _Stopped()
     try:
-        with stopped:
+        with options.stopped:
             code = options.run(options)
             sys.stdout.flush()
             return code
@@ -73,8 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (KeyboardInterrupt, Exception) as error:
-        # a library may turn the interrupt into an error of its own
-        if stopped.by_user or isinstance(error, KeyboardInterrupt):
+        if options.stopped.by_user or isinstance(error, KeyboardInterrupt):
             return _fail("Stopped; nothing was left half-written.", INTERRUPTED)
         if options.debug:
             raise
@@ -94,7 +93,10 @@ def _fail(sentence: str, code: int) -> int:
 
 
 class _Stopped:
-    """While entered, Ctrl-C and a request to terminate raise KeyboardInterrupt, and `by_user` remembers it."""
+    """While entered, Ctrl-C and a request to terminate raise KeyboardInterrupt.
+
+    A library may turn that into an error of its own; `by_user` remembers what it was.
+    """
 
     def __init__(self) -> None:
         self.by_user = False

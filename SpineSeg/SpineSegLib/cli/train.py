@@ -238,8 +238,9 @@ def _retrain(options: argparse.Namespace) -> int:
             rehearsal_share=0.0 if options.no_rehearsal else REHEARSAL_SHARE,
             report=told,
         )
-    except KeyboardInterrupt:
-        if told.folder is None or told.folder not in unfinished():
+    except (KeyboardInterrupt, Exception) as error:
+        stopped = options.stopped.by_user or isinstance(error, KeyboardInterrupt)
+        if not stopped or told.folder not in unfinished():
             raise
         result, code = keep_unfinished(told.folder), INTERRUPTED
     if options.json:

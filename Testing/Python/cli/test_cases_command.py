@@ -138,11 +138,45 @@ def test_ctrl_c_keeps_the_best_epoch(trainable):
         if line.startswith("epoch 1 of 5000 done"):
             running.send_signal(signal.SIGINT)
             break
-    said, _ = running.communicate()
-    assert running.returncode == 130
-    assert "threshold-4.weights.h5: Cancelled; the best epoch so far was kept." in said
+    said, complained = running.communicate()
+    assert running.returncode == 130, complained
+    assert "threshold-4.weights.h5: Cancelled; the best epoch so far was kept." in said, complained
     assert (trainable / "threshold-4.weights.h5").exists()
     assert not list(trainable.glob(".training-*"))
+
+
+# Ctrl-C in the second epoch, inside a library that makes an error of its own of it.
+INTERRUPTED_IN_A_LIBRARY = """
+import os, signal, sys, time
+from SpineSegLib.cli import main
+from SpineSegLib.engine.training.trainer import Trainer
+
+step = Trainer._step
+
+def interrupted(self, images, labels):
+    if self.history:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            raise RuntimeError("a callback failed")
+    return step(self, images, labels)
+
+Trainer._step = interrupted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_keeps_the_best_epoch_whatever_a_library_makes_of_it(trainable):
+    arguments = ["train", "--cases", "x.cases.h5", "--from", "threshold", *QUICK]
+    arguments[arguments.index("--epochs") + 1] = "3"
+    command = [sys.executable, "-c", INTERRUPTED_IN_A_LIBRARY, *arguments]
+    variables = environment(SPINESEG_MODELS=str(trainable), KERAS_BACKEND="tensorflow")
+    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "threshold-4.weights.h5: Cancelled; the best epoch so far was kept." in done.stdout
+    assert (trainable / "threshold-4.weights.h5").exists()
 
 
 def test_one_patient_is_too_few_and_what_could_be_done_is_told(trainable):
