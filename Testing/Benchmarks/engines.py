@@ -14,7 +14,7 @@ import numpy as np
 from SpineSegLib.engine.models.backends import activate, choose_backend
 from SpineSegLib.engine.models.model_file import build_from_file, read_weights
 from SpineSegLib.engine.models.network import Network
-from SpineSegLib.engine.models.openvino_graph import int8_is_fast
+from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.unet import Architecture
 
 from Testing.Benchmarks.plain import PlainNetwork
@@ -217,7 +217,7 @@ def torch_unet(path: Path):
 
 CONVERTED = Engine("OpenVINO, converted from the TensorFlow graph", ("tensorflow", "keras", "openvino"), _converted)
 ONNX = Engine("ONNX Runtime", ("tensorflow", "keras", "tf2onnx", "onnxruntime"), _onnx)
-INT8 = Engine(f"{NAMES['openvino']}, int8", ("openvino", "keras"), _int8, int8_is_fast)
+INT8 = Engine(f"{NAMES['openvino']}, int8", ("openvino", "keras"), _int8, largest_in_int8)
 ENGINES = (
     Engine(NAMES["openvino"], ("openvino", "keras"), _spineseg("openvino")),
     INT8,

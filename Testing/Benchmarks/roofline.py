@@ -21,7 +21,7 @@ import numpy as np
 from SpineSegLib.cli.console import quiet_libraries
 from SpineSegLib.engine.models.backends import Choice, activate, choose_backend, nvidia_gpu
 from SpineSegLib.engine.models.network import Network
-from SpineSegLib.engine.models.openvino_graph import int8_is_fast
+from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.unet import Architecture, Preset
 
 from Testing.Benchmarks.engines import INT8, int8_model
@@ -156,7 +156,7 @@ def _precisions(choice: Choice) -> list[str]:
     import openvino
 
     half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return [EIGHT] * int8_is_fast() + [HALF] * half + [FULL]
+    return [EIGHT] * bool(largest_in_int8()) + [HALF] * half + [FULL]
 
 
 def _openvino_limit(name: str, precision: str, device: str) -> Work:

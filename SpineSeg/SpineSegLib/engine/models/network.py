@@ -18,7 +18,7 @@ import numpy as np
 from SpineSegLib.engine.errors import ComputeError
 from SpineSegLib.engine.models.backends import activate, choose_backend, nvidia_gpu
 from SpineSegLib.engine.models.model_file import build_from_file, read_info
-from SpineSegLib.engine.models.openvino_graph import int8_is_fast, network_graph
+from SpineSegLib.engine.models.openvino_graph import largest_in_int8, network_graph
 
 if TYPE_CHECKING:
     import keras
@@ -120,7 +120,7 @@ def _openvino(path: Path, device: str, exact: bool) -> tuple[Runner, str]:
     """
     import openvino
 
-    graph = network_graph(path, int8=device == "cpu" and not exact and int8_is_fast())
+    graph = network_graph(path, largest_in_int8() if device == "cpu" and not exact else 0)
     core = openvino.Core()
     settings = {"PERFORMANCE_HINT": "LATENCY"}
     if exact:

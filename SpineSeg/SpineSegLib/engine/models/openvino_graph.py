@@ -4,9 +4,9 @@ It computes what `build_unet` does. Normalisation is folded into kernel and bias
 channels come first: OpenVINO computes that layout fastest.
 
 Where the file tells how large activations get, the graph can be one that OpenVINO computes in int8: 8 bits for what
-every convolution gets, 8 bits with a factor for each output channel for its kernel (Jacob et al. 2018, Quantization and
-training of neural networks for efficient integer-arithmetic-only inference). The last convolution stays as it is: it
-is small, and what it gets decides.
+every convolution gets, and for its kernel 8 bits, or 7 on older CPUs, with a factor for each output channel (Jacob et
+al. 2018, Quantization and training of neural networks for efficient integer-arithmetic-only inference). The last
+convolution stays as it is: it is small, and what it gets decides.
 """
 
 from __future__ import annotations
@@ -25,31 +25,46 @@ if TYPE_CHECKING:
     import openvino
 
 
-def network_graph(path: str | Path, int8: bool = False) -> openvino.Model:
+# x86 CPUs with VNNI or AMX add products in 32 bits. Those without add them in pairs in 16 bits, which must hold
+# 2 x 255 x the largest value of a kernel.
+WITH_VNNI, WITHOUT_VNNI = 127, 63
+
+
+def network_graph(path: str | Path, largest: int = 0) -> openvino.Model:
     """The network of a model file: float32 (n, inputs, y, x) to (n, outputs, y, x), all but the channels free.
 
-    `int8`: for computing in int8, if the file has what that needs. Raises ModelError.
+    `largest`: if it isn't 0 and the file has what that needs, for computing in int8; see `build_graph`. Raises
+    ModelError.
     """
     info, weights = read_weights(path)
-    return build_graph(info.architecture, weights, read_peaks(path) if int8 else None)
+    return build_graph(info.architecture, weights, read_peaks(path) if largest else None, largest)
 
 
-def int8_is_fast() -> bool:
-    """Whether the CPU multiplies int8 in hardware (VNNI or AMX), which older ones do slower and may overflow."""
-    told = cpu_has("avx512_vnni", "avx_vnni", "amx_int8")
-    if told is not None:
-        return told
+def largest_in_int8() -> int:
+    """The largest value that kernels in int8 may have on this CPU: WITH_VNNI, WITHOUT_VNNI or, where int8 isn't faster
+    than float32, 0."""
+    if cpu_has("avx512_vnni", "avx_vnni", "amx_int8"):
+        return WITH_VNNI
+    avx2 = cpu_has("avx2")
+    if avx2 is not None:
+        return WITHOUT_VNNI if avx2 else 0
+    # Other systems don't tell, but x86 CPUs without AVX2 are from before 2013, and none has bfloat16 without VNNI.
+    if platform.machine().lower() not in ("amd64", "x86_64"):
+        return 0
     import openvino
 
-    # No other system tells, but no x86 CPU has bfloat16 without VNNI.
-    x86 = platform.machine().lower() in ("amd64", "x86_64")
-    return x86 and "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return WITH_VNNI if half else WITHOUT_VNNI
 
 
 def build_graph(
-    architecture: Architecture, weights: dict[str, list[np.ndarray]], peaks: dict[str, float] | None = None
+    architecture: Architecture,
+    weights: dict[str, list[np.ndarray]],
+    peaks: dict[str, float] | None = None,
+    largest: int = WITHOUT_VNNI,
 ) -> openvino.Model:
-    """As `network_graph`, from arrays by layer name, as `read_weights` gives them; in int8 with `peaks` (`read_peaks`).
+    """As `network_graph`, from arrays by layer name, as `read_weights` gives them; in int8 with `peaks` (`read_peaks`)
+    and kernels of which no value is larger than `largest` (see `largest_in_int8`).
 
     What a convolution gives, after its ReLU, is a node with the convolution's name.
     """
@@ -71,7 +86,7 @@ def build_graph(
         if not int8:
             return ops.constant(array)
         others = tuple(axis for axis in range(4) if axis != out)
-        step = np.maximum(np.abs(array).max(axis=others, keepdims=True), np.float32(1e-9)) / np.float32(127)
+        step = np.maximum(np.abs(array).max(axis=others, keepdims=True), np.float32(1e-9)) / np.float32(largest)
         return ops.multiply(ops.convert(ops.constant(np.rint(array / step).astype(np.int8)), np.float32), step)
 
     def convolution(x: openvino.Node, name: str, int8: bool = bool(ranges)) -> openvino.Node:

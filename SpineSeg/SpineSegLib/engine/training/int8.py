@@ -12,7 +12,7 @@ import numpy as np
 
 from SpineSegLib.engine.models.backends import installed_backends
 from SpineSegLib.engine.models.model_file import MAX_PEAK
-from SpineSegLib.engine.models.openvino_graph import build_graph, int8_is_fast
+from SpineSegLib.engine.models.openvino_graph import build_graph, largest_in_int8
 from SpineSegLib.engine.models.unet import Architecture
 from SpineSegLib.engine.training.trainer import Sampler
 
@@ -35,9 +35,10 @@ def int8_peaks(
 
     Peaks are those of patches from `training`, Dice is that of patches from `validation`, pooled, of all labels
     together at `threshold`; batches have `count` of them. No peaks where int8 costs more than MOST_LOST, and nothing at
-    all where it can't be tried: without OpenVINO, or on a CPU that isn't fast with it.
+    all where it can't be tried: without OpenVINO, or on a CPU that isn't fast with it. Tried are the coarsest kernels
+    that any CPU needs, so that what is found holds for all.
     """
-    if "openvino" not in installed_backends() or not int8_is_fast():
+    if "openvino" not in installed_backends() or not largest_in_int8():
         return None, {}
     peaks = measured_peaks(architecture, weights, (training.batch(n, count)[0] for n in range(MEASURED)))
     if not np.max(list(peaks.values())) <= MAX_PEAK:  # or not a number

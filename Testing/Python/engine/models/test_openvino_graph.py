@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from small_models import model_info, random_weights, start_keras, write_model
 from SpineSegLib.engine.errors import ModelError
-from SpineSegLib.engine.models import network
+from SpineSegLib.engine.models import network, openvino_graph
 from SpineSegLib.engine.models.model_file import build_from_file, save_weights
-from SpineSegLib.engine.models.openvino_graph import build_graph, int8_is_fast, network_graph
+from SpineSegLib.engine.models.openvino_graph import (
+    WITH_VNNI,
+    WITHOUT_VNNI,
+    build_graph,
+    largest_in_int8,
+    network_graph,
+)
 from SpineSegLib.engine.models.unet import Architecture
 
 openvino = pytest.importorskip("openvino")
@@ -117,8 +123,51 @@ def test_int8_gives_nearly_the_same(architecture):
     assert np.abs(core.compile_model(cut, "CPU")([x])[0] - exact).mean() > 0.05
 
 
+@pytest.mark.parametrize("negative", [False, True], ids=["positive", "negative"])
+def test_the_largest_sums_are_not_cut_off_in_int8(negative):
+    """Older CPUs add two products in 16 bits; with kernels of 8 bits these sums would come out half as large."""
+    if not largest_in_int8():
+        pytest.skip("this CPU is not fast with int8")
+    architecture = Architecture(8, 1, 16, 1)
+    weights = {name: [np.zeros_like(a) for a in arrays] for name, arrays in random_weights(architecture).items()}
+    kernel, bias = weights["encoder1_conv1"]
+    kernel[:] = -1 if negative else 1
+    bias[:] = 200 if negative else 0
+    graph = build_graph(architecture, weights, dict.fromkeys(architecture.inner, 200.0), largest_in_int8())
+    first = next(node for node in graph.get_ops() if node.get_friendly_name() == "encoder1_conv1")
+    compiled = openvino.Core().compile_model(openvino.Model([first.output(0)], graph.get_parameters()), "CPU")
+    kinds = [node.get_rt_info()["runtimePrecision"].value for node in compiled.get_runtime_model().get_ordered_ops()]
+    assert "u8" in kinds
+    found = compiled([np.ones((1, 8, 8, 8), np.float32)])[0][0, :, 1:-1, 1:-1]
+    np.testing.assert_allclose(found, 200 - 72 if negative else 72, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("features", "largest"),
+    [
+        ({"avx2", "avx512_vnni"}, WITH_VNNI),
+        ({"avx2", "avx_vnni"}, WITH_VNNI),
+        ({"avx2", "avx512f"}, WITHOUT_VNNI),
+        ({"sse4_2", "avx"}, 0),
+        ({"asimd"}, 0),
+    ],
+    ids=str,
+)
+def test_how_large_kernels_in_int8_may_be(features, largest, monkeypatch):
+    monkeypatch.setattr(openvino_graph, "cpu_has", lambda *asked: not features.isdisjoint(asked))
+    assert largest_in_int8() == largest
+
+
+def test_how_large_they_may_be_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.setattr(openvino_graph, "cpu_has", lambda *asked: None)
+    half = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    for machine, largest in (("AMD64", WITH_VNNI if half else WITHOUT_VNNI), ("arm64", 0)):
+        monkeypatch.setattr(openvino_graph.platform, "machine", lambda machine=machine: machine)
+        assert largest_in_int8() == largest
+
+
 def test_all_convolutions_but_the_last_run_in_int8():
-    if not int8_is_fast():
+    if not largest_in_int8():
         pytest.skip("this CPU is not fast with int8")
     for architecture in INT8_CASES:
         weights, x = random_weights(architecture), slices(architecture)
@@ -145,4 +194,4 @@ def test_peaks_of_a_file_are_used_where_they_may_be(tmp_path):
 
     np.testing.assert_array_equal(predicted("int8", exact=True), predicted("plain", exact=True))
     used = np.abs(predicted("int8", exact=False) - predicted("plain", exact=False)).mean() > 0.05
-    assert used == int8_is_fast()
+    assert used == bool(largest_in_int8())

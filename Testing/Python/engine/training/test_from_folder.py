@@ -13,7 +13,7 @@ pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 from SpineSegLib.engine.errors import OutputError
 from SpineSegLib.engine.models.backends import installed_backends
 from SpineSegLib.engine.models.model_file import read_peaks
-from SpineSegLib.engine.models.openvino_graph import int8_is_fast
+from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import Architecture, Preset, build_unet
 from SpineSegLib.engine.training.from_folder import TrainingSettings, cool, fingerprint, train
@@ -52,7 +52,7 @@ def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     assert (result.info.version, result.info.parent) == (1, None)
     assert result.info.training_set != fingerprint(find_cases(dataset))  # the validation patient is not in it
     assert len(result.history) == 3
-    can_int8 = "openvino" in installed_backends() and int8_is_fast()
+    can_int8 = "openvino" in installed_backends() and bool(largest_in_int8())
     lost = result.info.metrics.get("int8_dice_lost")
     assert (lost is not None) == can_int8
     # a network this small may lose more than is allowed in int8, and then must not be computed in it

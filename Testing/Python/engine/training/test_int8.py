@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from small_models import random_weights, unet_by_hand
-from SpineSegLib.engine.models.openvino_graph import int8_is_fast
+from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.unet import Architecture
 from SpineSegLib.engine.training import int8
 from SpineSegLib.engine.training.int8 import JUDGED, MEASURED, MOST_LOST, int8_peaks
@@ -37,7 +37,7 @@ class Patches:
 
 @pytest.fixture(autouse=True)
 def fast():
-    if not int8_is_fast():
+    if not largest_in_int8():
         pytest.skip("this CPU is not fast with int8")
 
 
