@@ -7,6 +7,7 @@ batch, and then does one round for each line it reads.
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -48,10 +49,12 @@ def measure_network(
     folder: Path,
     rounds: int,
     tell: Callable[[str], None],
+    budget: float = math.inf,
 ) -> Table:
     """Run the network of a preset with random weights on slices of size x size pixels by some of `ENGINES`.
 
-    `batches`: how many slices at once; each engine shows 1 and the one of these that is fastest for it.
+    `batches`: how many slices at once; each engine shows 1 and the one of these that is fastest for it. `budget`: see
+    `alternate`.
     """
     best_too = len(batches) > 1
     quantities = [quantity for quantity in QUANTITIES if best_too or "best" not in quantity.key]
@@ -65,7 +68,7 @@ def measure_network(
     sample: list[float] = []
     with ExitStack() as stack:
         measures = {e.name: stack.enter_context(_Worker(e.name, model, batches, size, sample)) for e in possible}
-        candidates = alternate(measures, [quantity.key for quantity in quantities], rounds, tell)
+        candidates = alternate(measures, [quantity.key for quantity in quantities], rounds, tell, budget)
     conditions = (
         f"Slices of {size} x {size} pixels from normalised array to probabilities, one at once"
         f"{' or the best of ' + ', '.join(map(str, batches)) if best_too else ''}; "

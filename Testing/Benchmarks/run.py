@@ -169,7 +169,8 @@ def _measured(options: argparse.Namespace) -> Iterator[tuple[str, Table | None]]
                 yield measure_ways(tall, shape, model, folder, 1, budget, options.share, tell)
             elif what == "engines":
                 for each, (preset, batches, engines) in networks.items():
-                    yield measure_network(each, preset, batches, engines, size, folder, rounds, tell)
+                    share = budget / len(networks)
+                    yield measure_network(each, preset, batches, engines, size, folder, rounds, tell, share)
             elif what == "growth":
                 little = {"slices": (4, 8), "size": size} if options.quick else {}
                 yield measure_growth(ct, description, model, folder, tell, **little)

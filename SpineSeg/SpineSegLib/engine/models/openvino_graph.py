@@ -12,6 +12,7 @@ convolution stays as it is: it is small, and what it gets decides.
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 # x86 CPUs with VNNI or AMX add products in 32 bits. Those without add them in pairs in 16 bits, which must hold
 # 2 x 255 x the largest value of a kernel.
-WITH_VNNI, WITHOUT_VNNI = 127, 63
+WITH_VNNI, WITHOUT_VNNI = 127, 64
 
 
 def network_graph(path: str | Path, largest: int = 0) -> openvino.Model:
@@ -81,20 +82,18 @@ def build_graph(
         low, high = (ops.constant(np.full((1, 1, 1, 1), value, np.float32)) for value in ranges[name])
         return ops.fake_quantize(x, low, high, low, high, 256)
 
-    def kernel(array: np.ndarray, out: int, int8: bool) -> openvino.Node:
-        """A kernel as it is or in int8; `out` is the axis of the output channels."""
-        if not int8:
-            return ops.constant(array)
+    def in_int8(array: np.ndarray, out: int, rounded: Callable[[np.ndarray], np.ndarray]) -> openvino.Node:
+        """A kernel as whole numbers and a factor for each output channel, which are along the axis `out`."""
         others = tuple(axis for axis in range(4) if axis != out)
         step = np.maximum(np.abs(array).max(axis=others, keepdims=True), np.float32(1e-9)) / np.float32(largest)
-        return ops.multiply(ops.convert(ops.constant(np.rint(array / step).astype(np.int8)), np.float32), step)
+        return ops.multiply(ops.convert(ops.constant(rounded(array / step).astype(np.int8)), np.float32), step)
 
     def convolution(x: openvino.Node, name: str, int8: bool = bool(ranges)) -> openvino.Node:
         array, bias = _folded(weights, name)
         size = array.shape[-1]
         before, after = (size - 1) // 2, size // 2  # an even kernel reaches one pixel further down and right
-        y = ops.convolution(x, kernel(array, 0, int8), [1, 1], [before, before], [after, after], [1, 1])
-        return ops.add(y, bias)
+        kernel = in_int8(array, 0, lambda values: _keeping_sums(values, largest)) if int8 else ops.constant(array)
+        return ops.add(ops.convolution(x, kernel, [1, 1], [before, before], [after, after], [1, 1]), bias)
 
     def block(x: openvino.Node, place: str, count: int = 2) -> openvino.Node:
         for n in range(1, count + 1):
@@ -104,7 +103,8 @@ def build_graph(
     def up(x: openvino.Node, name: str) -> openvino.Node:
         if architecture.up == "transpose":
             array, bias = _folded(weights, name)
-            y = ops.add(ops.convolution_backprop_data(x, kernel(array, 1, bool(ranges)), [2, 2]), bias)
+            kernel = in_int8(array, 1, np.rint) if ranges else ops.constant(array)  # each value makes its own pixel
+            y = ops.add(ops.convolution_backprop_data(x, kernel, [2, 2]), bias)
         else:
             scales, axes = ops.constant(np.float32([2, 2])), ops.constant(np.int64([2, 3]))
             way = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -125,6 +125,22 @@ def build_graph(
     x = convolution(x, "logits", int8=False)
     probabilities = ops.sigmoid(x) if architecture.outputs == 1 else ops.softmax(x, 1)
     return openvino.Model([probabilities.output(0)], [slices])
+
+
+def _keeping_sums(kernel: np.ndarray, largest: int) -> np.ndarray:
+    """A kernel (out, in, y, x) rounded to whole numbers of at most `largest`, so that sums over y and x stay.
+
+    What is rounded off a value goes to the next one. What int8 costs is above all that the mean of what a convolution
+    gives is shifted (Nagel et al. 2019, Data-free quantization through weight equalization and bias correction), and
+    what it gets hardly differs between neighbouring pixels.
+    """
+    values = kernel.reshape(*kernel.shape[:2], -1)
+    result, rest = np.empty_like(values), np.float32(0)
+    for n in range(values.shape[-1]):
+        wanted = values[..., n] + rest
+        result[..., n] = np.clip(np.rint(wanted), -largest, largest)
+        rest = wanted - result[..., n]
+    return result.reshape(kernel.shape)
 
 
 def _ranges(architecture: Architecture, peaks: dict[str, float]) -> dict[str, tuple[float, float]]:

@@ -133,13 +133,30 @@ def test_the_largest_sums_are_not_cut_off_in_int8(negative):
     kernel, bias = weights["encoder1_conv1"]
     kernel[:] = -1 if negative else 1
     bias[:] = 200 if negative else 0
-    graph = build_graph(architecture, weights, dict.fromkeys(architecture.inner, 200.0), largest_in_int8())
+    found = of_first_convolution(architecture, weights, np.ones((1, 8, 8, 8), np.float32), largest_in_int8())
+    np.testing.assert_allclose(found, 200 - 72 if negative else 72, rtol=0.02)
+
+
+def of_first_convolution(architecture, weights, x, largest):
+    """What it gives of (1, inputs, y, x) in int8: (filters, y - 2, x - 2), without the border."""
+    graph = build_graph(architecture, weights, dict.fromkeys(architecture.inner, 200.0), largest)
     first = next(node for node in graph.get_ops() if node.get_friendly_name() == "encoder1_conv1")
     compiled = openvino.Core().compile_model(openvino.Model([first.output(0)], graph.get_parameters()), "CPU")
     kinds = [node.get_rt_info()["runtimePrecision"].value for node in compiled.get_runtime_model().get_ordered_ops()]
     assert "u8" in kinds
-    found = compiled([np.ones((1, 8, 8, 8), np.float32)])[0][0, :, 1:-1, 1:-1]
-    np.testing.assert_allclose(found, 200 - 72 if negative else 72, rtol=0.02)
+    return compiled([x])[0][0, :, 1:-1, 1:-1]
+
+
+@pytest.mark.parametrize("largest", [WITH_VNNI, WITHOUT_VNNI])
+def test_small_values_beside_a_large_one_are_not_lost_in_int8(largest):
+    """Eight values that each would be rounded to 0, or up by a quarter, still add up."""
+    architecture = Architecture(1, 1, 16, 1)
+    weights = {name: [np.zeros_like(a) for a in arrays] for name, arrays in random_weights(architecture).items()}
+    kernel, _ = weights["encoder1_conv1"]
+    kernel[:] = 0.4 / 64
+    kernel[1, 1] = 1
+    found = of_first_convolution(architecture, weights, np.ones((1, 1, 8, 8), np.float32), largest)
+    np.testing.assert_allclose(found, 1 + 8 * 0.4 / 64, atol=0.007)
 
 
 @pytest.mark.parametrize(
