@@ -6,6 +6,7 @@ look at the box and little more, in time and in memory. (`scipy.ndimage.label` n
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,38 +31,22 @@ class Parts:
     count: int
 
     @classmethod
-    def of(cls, mask: np.ndarray, corners: bool, value: bool = True) -> Parts:
-        """The parts of the voxels of a bool mask (z, y, x) that are `value`.
+    def of(cls, planes: Iterable[np.ndarray], shape: tuple[int, int, int], corners: bool, value: bool = True) -> Parts:
+        """The parts of the voxels of a mask of `shape` that are `value`; its bool planes (y, x) are taken one by one.
 
         `corners`: whether voxels that touch at an edge or a corner are connected, else only those that share a face.
         """
-        nz, ny, nx = mask.shape
+        _, ny, nx = shape
         found = []
         plane = np.full((ny, nx + 2), not value)
-        for z in range(nz):
-            plane[:, 1:-1] = mask[z]
+        for z, mask in enumerate(planes):
+            plane[:, 1:-1] = mask
             flat = plane.ravel()
             changes = np.flatnonzero(flat[1:] != flat[:-1])
             found.append(changes + z * plane.size)
         rows, ends = np.divmod(np.concatenate(found), nx + 2)
-        return cls._of_runs(rows[::2], ends[::2], ends[1::2], mask.shape, corners)
-
-    @classmethod
-    def of_voxels(
-        cls, z: np.ndarray, y: np.ndarray, x: np.ndarray, shape: tuple[int, int, int], corners: bool
-    ) -> Parts:
-        """As `of`, of the voxels (n,) of an array of `shape`, given in its order."""
-        rows = z * shape[1] + y
-        begins = np.ones(len(x), dtype=bool)
-        begins[1:] = (np.diff(x) != 1) | (np.diff(rows) != 0)
-        first = np.flatnonzero(begins)
-        return cls._of_runs(rows[first], x[first], x[first] + np.diff(first, append=len(x)), shape, corners)
-
-    @classmethod
-    def _of_runs(
-        cls, rows: np.ndarray, starts: np.ndarray, stops: np.ndarray, shape: tuple[int, int, int], corners: bool
-    ) -> Parts:
-        return cls(shape, rows, starts, stops, *_connected(rows, starts, stops, shape, corners))
+        runs = rows[::2], ends[::2], ends[1::2]
+        return cls(shape, *runs, *_connected(*runs, shape, corners))
 
     @cached_property
     def sizes(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from SpineSegLib.engine.parts import Parts
-from SpineSegLib.engine.probabilities import Box, Probabilities, foreground, most_probable, sparse_zeros
+from SpineSegLib.engine.probabilities import Box, Probabilities, foreground, most_probable
 
 SLICES = 16  # smoothed at once
 
@@ -72,7 +72,7 @@ def tidy(
     inside = np.empty(inner.shape[1:], dtype=bool)
     for z, plane in enumerate(inside):
         plane[...] = foreground(inner[:, z], threshold)
-    parts = Parts.of(inside, corners=True)
+    parts = Parts.of(inside, inside.shape, corners=True)
     check()
     kept = _kept(parts, spacing, settings)
     islands = parts.voxels_of(~kept)
@@ -80,7 +80,7 @@ def tidy(
     inside[islands] = False
     check()
     if len(inner) > 1:
-        _relabel_patches(inner, parts.voxels_of(kept), settings.patch / voxel, check)
+        _relabel_patches(inner, inside, settings.patch / voxel, check)
     _fill_holes(inner, inside, settings.hole / voxel)
 
 
@@ -158,25 +158,24 @@ def _surface(voxels: np.ndarray) -> np.ndarray:
     return voxels[~enclosed[tuple((voxels - corner - 1).T)]]
 
 
-def _relabel_patches(inner: np.ndarray, at: tuple[np.ndarray, ...], smallest: float, check: Callable[[], None]) -> None:
+def _relabel_patches(inner: np.ndarray, inside: np.ndarray, smallest: float, check: Callable[[], None]) -> None:
     """Give parts of a label with fewer than `smallest` voxels, other than its largest, the label they touch most.
 
-    `at`: the z, y and x of the foreground, in the order of the array.
+    `inside`: the foreground (z, y, x).
     """
-    shape = inner.shape[1:]
-    best = sparse_zeros(shape)
-    best[at] = most_probable(inner[:, *at]) + 1
+    best = np.empty(inside.shape, np.uint8)
+    for z, plane in enumerate(inside):
+        np.multiply(most_probable(inner[:, z]) + np.uint8(1), plane, out=best[z])
     for label in range(1, len(inner) + 1):
         check()
-        here = best[at] == label
-        if not here.any():
+        parts = Parts.of((plane == label for plane in best), best.shape, corners=True)
+        if not parts.count:
             continue
-        parts = Parts.of_voxels(*(n[here] for n in at), shape, corners=True)
         small = parts.sizes < smallest
         small[parts.sizes.argmax()] = False
         for part in np.flatnonzero(small):
             place = parts.voxels(part)
-            near, patch = _cut_out(place, shape)
+            near, patch = _cut_out(place, best.shape)
             touched = best[near][ndimage.binary_dilation(patch) & ~patch]
             counts = np.bincount(touched, minlength=len(inner) + 1)
             counts[[0, label]] = 0
@@ -188,7 +187,7 @@ def _relabel_patches(inner: np.ndarray, at: tuple[np.ndarray, ...], smallest: fl
 
 def _fill_holes(inner: np.ndarray, inside: np.ndarray, largest: float) -> None:
     """Fill background of at most `largest` voxels that reaches no face of the box, as what it touches most."""
-    holes = Parts.of(inside, corners=False, value=False)
+    holes = Parts.of(inside, inside.shape, corners=False, value=False)
     for hole in np.flatnonzero((holes.sizes <= largest) & ~holes.at_faces()):
         place = holes.voxels(hole)
         near, where = _cut_out(place, inside.shape)

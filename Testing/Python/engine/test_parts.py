@@ -13,7 +13,7 @@ def test_parts_of_noise(corners, structure, value, seed):
     rng = np.random.default_rng(seed)
     mask = rng.random(rng.integers(1, 14, 3)) < rng.uniform(0.05, 0.95)
     expected, count = ndimage.label(mask == value, structure)
-    parts = Parts.of(mask, corners, value)
+    parts = Parts.of(mask, mask.shape, corners, value)
     assert parts.count == count
     found = np.zeros(mask.shape, dtype=int)
     for number in range(count):
@@ -30,15 +30,10 @@ def test_parts_of_noise(corners, structure, value, seed):
     chosen[parts.voxels_of(odd)] = True
     np.testing.assert_array_equal(chosen, (expected > 0) & (expected % 2 == 0))
 
-    again = Parts.of_voxels(*np.nonzero(mask == value), mask.shape, corners)
-    for name in ("rows", "starts", "stops", "numbers"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(parts, name))
-    assert again.count == count
-
 
 @pytest.mark.parametrize("filled", [False, True])
 def test_nothing_and_everything(filled):
-    parts = Parts.of(np.full((3, 4, 5), filled), corners=True)
+    parts = Parts.of(np.full((3, 4, 5), filled), (3, 4, 5), corners=True)
     assert (parts.count, parts.sizes.tolist()) == ((1, [60]) if filled else (0, []))
 
 
@@ -46,12 +41,12 @@ def test_rows_and_planes_do_not_run_into_each_other():
     """The last voxel of a row is no neighbour of the next row's first, nor a plane's last row of the next's first."""
     mask = np.zeros((2, 3, 4), dtype=bool)
     mask[0, 0, 3] = mask[0, 1, 0] = mask[0, 2, 3] = mask[1, 0, 3] = True
-    assert Parts.of(mask, corners=True).count == 3  # only the voxels in the corner of both planes touch
+    assert Parts.of(mask, mask.shape, corners=True).count == 3  # only the voxels in the corner of both planes touch
 
 
 def test_bounds_and_the_voxels_of_some_planes():
     mask = np.random.default_rng(5).random((9, 12, 11)) < 0.12
-    parts = Parts.of(mask, corners=True)
+    parts = Parts.of(mask, mask.shape, corners=True)
     assert parts.count > 5
     low, high = parts.bounds()
     for number in range(parts.count):
