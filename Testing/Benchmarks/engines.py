@@ -65,7 +65,7 @@ def _spineseg(backend: str) -> Callable[[Path], tuple[Predict, str]]:
 
 
 def _has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16; where it doesn't, libraries are ten times slower with it than in float32."""
+    """Whether the CPU multiplies bfloat16; where it doesn't, torch was ten times slower with it than in float32."""
     return cpu_has("avx512_bf16", "amx_bf16", "bf16") is not False
 
 
