@@ -16,6 +16,8 @@ import SimpleITK as sitk
 
 from SpineSegLib.engine.axis_weights import axis_weights, narrowed, resample_plane
 from SpineSegLib.engine.models.preprocessing import AIR_HU, Preprocessing
+from SpineSegLib.engine.padding import Padding
+from SpineSegLib.engine.probabilities import Box
 from SpineSegLib.engine.volume import Grid, Volume
 
 ALIGNED_WITHIN = 2.0  # degrees; a tilt this small changes no anatomy, and results return through the same axes
@@ -85,30 +87,47 @@ def patient_view(array: np.ndarray, axes: tuple[tuple[int, ...], tuple[bool, ...
     return view[tuple(slice(None, None, -1) if flip else slice(None) for flip in reversed(backwards))]
 
 
+def stored_box(box: Box, axes: tuple[tuple[int, ...], tuple[bool, ...]], shape: tuple[int, ...]) -> Box:
+    """The box in a stored array (k, j, i) that is `box` in its `patient_view` of shape `shape`."""
+    stored, backwards = axes
+    result = [slice(0)] * 3
+    for along, n, axis, flip in zip(box, shape, reversed(stored), reversed(backwards), strict=True):
+        result[2 - axis] = slice(n - along.stop, n - along.start) if flip else along
+    return tuple(result)
+
+
 class AlignedPlanes:
     """Axial planes of a CT stored along the patient's axes: its own voxels."""
 
-    def __init__(self, volume: Volume, axes: tuple[tuple[int, ...], tuple[bool, ...]]) -> None:
+    def __init__(self, volume: Volume, axes: tuple[tuple[int, ...], tuple[bool, ...]], padding: Padding | None) -> None:
         self._volume = volume  # owns the memory the view looks at
         self._view = patient_view(volume.array, axes)
+        self._axes = axes
+        self._padding = padding
         self.grid = patient_grid(volume.grid, axes)
         # where the voxels of a column along the patient are neighbours in memory, they are fetched together
         self.ahead = READ_AHEAD if axes[0][2] == 0 else 1
 
     def planes(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
-        return np.ascontiguousarray(_hu(self._view[first:last, rows, columns]))
+        box = slice(first, last), rows, columns
+        if self._padding is None:
+            part = self._view[box]
+        else:
+            part = patient_view(self._padding.filled(stored_box(box, self._axes, self._view.shape)), self._axes)
+        return np.ascontiguousarray(_hu(part))
 
     def coarse(self, step: tuple[int, int, int]) -> np.ndarray:
         return _hu(self._view[:: step[0], :: step[1], :: step[2]])
 
 
 class ObliquePlanes:
-    """Axial planes of a CT stored obliquely: resampled linearly along the patient's axes, air outside."""
+    """Axial planes of a CT stored obliquely: resampled linearly along the patient's axes, outside what is nearest."""
 
     ahead = READ_AHEAD
 
-    def __init__(self, volume: Volume, in_plane: float | None) -> None:
+    def __init__(self, volume: Volume, in_plane: float | None, padding: Padding | None) -> None:
         self._volume = volume
+        self._padding = padding
         stored = volume.grid
         direction = np.array(stored.direction).reshape(3, 3)
         # mm between samples along each patient axis: the length that crosses one voxel
@@ -132,9 +151,9 @@ class ObliquePlanes:
         start = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, np.array(stored.shape) - 1)
         stop = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, start + 1, stored.shape)
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-        part = self._volume.array[box]
+        part = self._volume.array[box] if self._padding is None else self._padding.filled(box)
         place = Grid(part.shape, stored.spacing, tuple(stored.point(*start).tolist()), stored.direction)
-        return _resample(place.image(np.ascontiguousarray(part)), wanted)
+        return _resample(place.image(np.ascontiguousarray(part)), wanted, extrapolated=True)
 
     def coarse(self, step: tuple[int, int, int]) -> np.ndarray:
         # every so many stored voxels are enough, and all of them might not fit into memory
@@ -146,10 +165,10 @@ class ObliquePlanes:
         image = Grid(part.shape, spacing, stored.origin, stored.direction).image(np.ascontiguousarray(part))
         shape = tuple(-(-n // s) for n, s in zip(self.grid.shape, step, strict=True))
         spacing = tuple(mm * s for mm, s in zip(self.grid.spacing, step, strict=True))
-        return _resample(image, Grid(shape, spacing, self.grid.origin, self.grid.direction))
+        return _resample(image, Grid(shape, spacing, self.grid.origin, self.grid.direction), extrapolated=False)
 
 
-def _resample(image: sitk.Image, grid: Grid) -> np.ndarray:
+def _resample(image: sitk.Image, grid: Grid, extrapolated: bool) -> np.ndarray:
     """The image, linearly interpolated on a grid, air outside: float32 HU (z, y, x)."""
     resampled = sitk.Resample(
         image,
@@ -161,6 +180,7 @@ def _resample(image: sitk.Image, grid: Grid) -> np.ndarray:
         grid.direction,
         AIR_HU,
         sitk.sitkFloat32,
+        useNearestNeighborExtrapolator=extrapolated,
     )
     return _hu(sitk.GetArrayFromImage(resampled))
 
@@ -174,13 +194,24 @@ class AxialSlices:
     slices (z, y, x) of the working grid around the body; `batch` gives only those rows and columns.
     """
 
-    def __init__(self, ct: sitk.Image | Volume, preprocessing: Preprocessing, whole: bool = False) -> None:
-        """`ct`: in HU. `whole`: take the whole field of view instead of the region around the body."""
+    def __init__(
+        self,
+        ct: sitk.Image | Volume,
+        preprocessing: Preprocessing,
+        whole: bool = False,
+        padding: Padding | None = None,
+    ) -> None:
+        """`ct`: in HU. `whole`: take the whole field of view instead of the region around the body.
+
+        `padding` of the CT is replaced by what was scanned next to it.
+        """
         volume = ct if isinstance(ct, Volume) else Volume(ct, "")
         axes = aligned_axes(volume.grid.direction)
         self._preprocessing = preprocessing
         self._source: StoredPlanes = (
-            ObliquePlanes(volume, preprocessing.spacing) if axes is None else AlignedPlanes(volume, axes)
+            ObliquePlanes(volume, preprocessing.spacing, padding)
+            if axes is None
+            else AlignedPlanes(volume, axes, padding)
         )
         stored = self._source.grid
         (nz, ny, nx), (dz, dy, dx) = stored.shape, stored.spacing

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from SpineSegLib.engine.axial import aligned_axes, patient_grid, patient_view
+from SpineSegLib.engine.axial import aligned_axes, patient_grid, patient_view, stored_box
 from SpineSegLib.engine.axis_weights import axis_weights, narrowed, resample_plane
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.probabilities import Box, Probabilities, around, foreground, most_probable
@@ -127,7 +127,7 @@ class _Aligned:
                 view[z, y, x] = self._decision(np.stack([resample_plane(plane, rows, columns) for plane in mixed]))
             boxes.append((slab, y, x))
         box = around(boxes)
-        return box and _stored_box(box, self._axes, view.shape)
+        return box and stored_box(box, self._axes, view.shape)
 
     def _used(self, z: int) -> tuple[np.ndarray, np.ndarray]:
         """The working slices that a stored plane comes from, ascending and without a gap, and the share of each."""
@@ -222,7 +222,7 @@ class _Oblique:
         corners = np.array([np.where(far, high, low) for far in np.ndindex(2, 2, 2)])
         corners = (corners - self._offset) @ np.linalg.inv(self._steps).T
         start = np.maximum(np.floor(corners.min(axis=0)).astype(int), 0)
-        stop = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, self._stored.shape)
+        stop = np.maximum(np.minimum(np.ceil(corners.max(axis=0)).astype(int) + 1, self._stored.shape), start)
         # in each stored row, where the row enters and leaves
         k, j = (n.ravel() for n in np.mgrid[start[0] : stop[0], start[1] : stop[1]])
         enters, leaves = np.full(k.shape, float(start[2])), np.full(k.shape, float(stop[2] - 1))
@@ -268,12 +268,3 @@ def _part(weights: sparse.csr_matrix, window: slice) -> tuple[sparse.csr_matrix,
     first, last = weights.indices[weights.indptr[:-1]], weights.indices[weights.indptr[1:] - 1]
     rows = slice(int(np.searchsorted(last, window.start)), int(np.searchsorted(first, window.stop)))
     return *narrowed(weights, rows), rows
-
-
-def _stored_box(box: Box, axes: tuple[tuple[int, ...], tuple[bool, ...]], shape: tuple[int, ...]) -> Box:
-    """The box in a stored array (k, j, i) that is `box` in its `patient_view` of shape `shape`."""
-    stored, backwards = axes
-    result = [slice(0)] * 3
-    for along, n, axis, flip in zip(box, shape, reversed(stored), reversed(backwards), strict=True):
-        result[2 - axis] = slice(n - along.stop, n - along.start) if flip else along
-    return tuple(result)

@@ -74,6 +74,18 @@ def test_agrees_with_simpleitk(degrees):
     np.testing.assert_allclose(found[:, 0][inner], np.maximum(expected[inner], -1024), atol=0.5)
 
 
+def test_an_oblique_volume_goes_on_beyond_its_edges():
+    """A bone that is cut by them must not look like one that ends in air."""
+    image = sitk.Image((20, 24, 30), sitk.sitkInt16) + 300
+    image.SetSpacing((2.0, 2.0, 1.5))
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(0.3, -0.2, 0.1)
+    image.SetDirection(turn.GetMatrix())
+    slices, found = everything(image, Preprocessing(spacing=1.0, context=(-3.0, 0.0), window=WIDE))
+    assert np.prod(slices.grid.shape) * np.prod(slices.grid.spacing) > 1.5 * 20 * 24 * 30 * 6.0
+    np.testing.assert_allclose(found, 300, atol=0.1)
+
+
 def test_fine_oblique_pixels_are_averaged():
     noise = np.random.default_rng(0).normal(0, 100, (40, 60, 60))
     image = sitk.GetImageFromArray(noise.astype(np.int16))

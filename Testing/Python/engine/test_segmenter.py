@@ -59,6 +59,17 @@ def test_oblique_storage_gives_the_same_place(degrees):
     assert dice(found, shifted) < 0.96
 
 
+@pytest.mark.parametrize("degrees", [(10.0, 0.0, 0.0), (-15.0, 8.0, 25.0)])
+def test_an_oblique_volume_is_segmented_up_to_its_edges(degrees):
+    """Spine is found beyond them too then, where there is no voxel to write."""
+    image = sitk.Image((20, 24, 30), sitk.sitkInt16) + 900
+    image.SetSpacing((2.0, 2.0, 1.5))
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(*np.radians(degrees).tolist())
+    image.SetDirection(turn.GetMatrix())
+    assert sitk.GetArrayFromImage(segment(image)).all()
+
+
 @pytest.mark.parametrize(("spacing", "size"), [((0.6, 0.6, 3.0), (120, 110, 24)), ((3.0, 3.0, 3.0), (26, 24, 24)),
                                           ((0.7, 0.7, 0.5), (100, 90, 140))])  # fmt: skip
 def test_other_spacings_come_back_to_the_same_place(spacing, size):
