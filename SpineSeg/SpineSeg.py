@@ -20,6 +20,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+from SpineSegLib.late_import import import_later
 from SpineSegLib.resources import resources_dir
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         """Called when the module is opened for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
+        import_later("SimpleITK")  # takes half of the time in which the panel opens, and is not needed to show it
         from SpineSegLib.panel.compare_section import CompareSection
         from SpineSegLib.panel.correct_section import CorrectSection
         from SpineSegLib.panel.input_section import InputSection

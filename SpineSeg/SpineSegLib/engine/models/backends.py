@@ -74,8 +74,8 @@ def nvidia_gpu() -> Gpu | None:
 
 @cache
 def intel_gpu() -> str | None:
-    """Name of the Intel GPU that OpenVINO can use, None without one. Imports OpenVINO (0.1 s) if it is installed."""
-    if "openvino" not in installed_backends():
+    """Name of the Intel GPU that OpenVINO can use, None without one. Imports OpenVINO where there may be one."""
+    if "openvino" not in installed_backends() or not _offers_gpus():
         return None
     _forbid_telemetry()
     import openvino
@@ -85,6 +85,13 @@ def intel_gpu() -> str | None:
         return core.get_property("GPU", "FULL_DEVICE_NAME") if "GPU" in core.available_devices else None
     except RuntimeError:
         return None
+
+
+def _offers_gpus() -> bool:
+    """Whether the system has a GPU for OpenVINO at all: on Linux it would be a device, on macOS it can use none."""
+    if sys.platform == "linux":
+        return any(Path("/dev").glob("dri/renderD*")) or Path("/dev/dxg").exists()  # the latter under Windows
+    return sys.platform != "darwin"
 
 
 def choose_backend(device: str = "auto", purpose: str = "segment", backend: str | None = None) -> Choice:

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from SpineSegLib.engine.errors import ModelError, OutputError
@@ -233,6 +234,20 @@ def _name(path: Path) -> str:
 
 def _look_at(path: Path) -> FoundModel:
     try:
-        return FoundModel(_name(path), path, read_info(path))
+        return FoundModel(_name(path), path, _info(path, *_state(path)))
     except ModelError as error:
         return FoundModel(_name(path), path, None, str(error))
+
+
+@lru_cache(maxsize=256)
+def _info(path: Path, *_state: int) -> ModelInfo:
+    """As `read_info`, but read once for each state of the file: panels ask again and again."""
+    return read_info(path)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    try:
+        state = path.stat()
+    except OSError:
+        return ()  # reading it tells what is wrong
+    return state.st_mtime_ns, state.st_size

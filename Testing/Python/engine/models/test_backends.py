@@ -127,6 +127,8 @@ from SpineSegLib.engine.models import backends, model_catalogue, network
 
 backends.choose_backend("cpu")
 backends.nvidia_gpu()
+backends._offers_gpus = lambda: False
+backends.intel_gpu()
 print([name for name in ("keras", "tensorflow", "torch", "openvino", "jax") if name in sys.modules])
 """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -67,6 +67,17 @@ def test_a_broken_file_is_listed_with_its_problem(folders):
     assert default.problem is None
 
 
+def test_a_file_that_changes_is_read_again(folders):
+    path = folders[1] / "mine.weights.h5"
+    write_model(path, inputs=1)
+    assert [found.info.architecture.inputs for found in find_models()] == [1]
+    path.unlink()
+    write_model(path, inputs=5)
+    assert [found.info.architecture.inputs for found in find_models()] == [5]
+    path.write_bytes(b"no model")
+    assert "not a SpineSeg model file" in find_models()[0].problem
+
+
 def test_without_the_users_folder_there_are_only_shipped_models(folders, monkeypatch, tmp_path):
     monkeypatch.setenv("SPINESEG_MODELS", str(tmp_path / "nowhere"))
     write_model(folders[0] / "default.weights.h5")
