@@ -17,7 +17,6 @@ from SpineSegLib.engine.models.network import Network
 from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.unet import Architecture
 
-from Testing.Benchmarks.plain import PlainNetwork
 from Testing.Benchmarks.rounds import NAMES, PLAIN
 
 # float32 (n, channels, y, x) to float32 (n, outputs or labels, y, x); y and x as the network needs them
@@ -79,8 +78,11 @@ def int8_model(path: Path) -> Path:
 
 
 def _plain(path: Path) -> tuple[Predict, str]:
-    network = PlainNetwork(path)
-    return network.predict, network.device
+    """As most scripts run a network."""
+    choice = choose_backend(backend="tensorflow")
+    activate(choice)
+    model, _ = build_from_file(path)
+    return lambda x: np.moveaxis(model.predict(np.moveaxis(x, 1, -1), verbose=0), -1, 1), choice.device
 
 
 def _tensorflow_bf16(path: Path) -> tuple[Predict, str]:

@@ -1,7 +1,7 @@
 """Seconds a slice of the network alone, by engine.
 
-Each engine runs in a worker process (this module as a program), which loads the network, warms up, finds its best
-batch, and then does one round for each line it reads.
+Each engine runs in a worker process (this module as a program), which loads the network, warms up, and then does one
+round for each line it reads.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def measure_network(
 ) -> Table:
     """Run the network of a preset with random weights on slices of size x size pixels by some of `ENGINES`.
 
-    `batches`: how many slices at once; each engine shows 1 and the one of these that is fastest for it. `budget`: see
+    `batches`: how many slices at once, 1 among them; each engine shows 1 and, in each round, its fastest. `budget`: see
     `alternate`.
     """
     best_too = len(batches) > 1
@@ -166,15 +166,15 @@ def _work(name: str, model: str, size: str, *sizes: str) -> None:
     def measured(batch: int) -> float:
         return seconds_a_slice(predict, x[:batch])
 
-    for batch in {1, *batches}:
+    for batch in batches:
         predict(x[:batch])  # compiles
-    best = min(batches, key=measured) if len(batches) > 1 else batches[0]
     step = max(1, int(size) // 8)
     print(json.dumps(predict(x[:1])[0, -1, ::step, ::step].ravel().tolist()), file=replies)
     for _ in sys.stdin:
-        single = measured(1)
-        numbers = {"seconds_per_slice": single, "best_seconds_per_slice": measured(best) if best > 1 else single}
-        numbers |= {"best_batch": best, "peak_memory_mb": peak_memory_mb(), "device": device}
+        found = {batch: measured(batch) for batch in batches}
+        best = min(found, key=found.get)
+        numbers = {"seconds_per_slice": found[1], "best_seconds_per_slice": found[best], "best_batch": best}
+        numbers |= {"peak_memory_mb": peak_memory_mb(), "device": device}
         print(json.dumps(numbers), file=replies)
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from Testing.Benchmarks.rounds import apart
+from Testing.Benchmarks.rounds import apart, rounds_within
 from Testing.Benchmarks.table import Candidate, Quantity, Table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -21,8 +21,8 @@ QUANTITIES = (
 )
 
 
-def measure_panel(ct: Path, description: str, rounds: int, tell: Callable[[str], None]) -> Table:
-    """Press the panel's real buttons on `ct` in SlicerShell."""
+def measure_panel(ct: Path, description: str, rounds: int, budget: float, tell: Callable[[str], None]) -> Table:
+    """Press the panel's real buttons on `ct` in SlicerShell. `budget`: see `rounds_within`."""
     conditions = (
         f"{description} segmented by the panel's button; the worker process is started anew for the cold run. A stall "
         "is the longest time in which the event loop did not get its turn. The window is not shown: views draw nothing."
@@ -31,12 +31,12 @@ def measure_panel(ct: Path, description: str, rounds: int, tell: Callable[[str],
         rows = tuple(Candidate(name, problem="SlicerShell's packages are not installed") for name in ROWS)
     else:
         tell("the panel")
-        measured = apart(_rounds, ct, rounds)
+        measured = apart(_rounds, ct, rounds, budget)
         rows = tuple(Candidate(name, "cpu", tuple(each[name] for each in measured)) for name in ROWS)
     return Table("In the panel", conditions, QUANTITIES, rows, ROWS[0])
 
 
-def _rounds(ct: Path, rounds: int) -> list[dict[str, dict[str, float]]]:
+def _rounds(ct: Path, rounds: int, budget: float) -> list[dict[str, dict[str, float]]]:
     sys.path[:0] = [str(REPOSITORY / "Testing"), str(REPOSITORY / "Testing" / "Python" / "panel")]
     import SlicerShell
 
@@ -55,7 +55,7 @@ def _rounds(ct: Path, rounds: int) -> list[dict[str, dict[str, float]]]:
     panel = module.widgetRepresentation().self()
     panel.ui.inputVolumeSelector.setCurrentNode(volume)
     results = []
-    for _ in range(rounds):
+    for _ in rounds_within(budget, rounds):
         panel.logic.close()
         panel.ui.partSelector.setCurrentIndex(0)
         result = {name: _run(panel) for name in ROWS[:2]}

@@ -26,7 +26,7 @@ from SpineSegLib.engine.models.unet import Architecture, Preset
 
 from Testing.Benchmarks.engines import INT8, int8_model
 from Testing.Benchmarks.network_speed import write_int8_model, write_random_model
-from Testing.Benchmarks.rounds import REPOSITORY, apart
+from Testing.Benchmarks.rounds import REPOSITORY, apart, rounds_within
 from Testing.Benchmarks.table import Candidate, Quantity, Table
 
 QUANTITIES = (
@@ -64,9 +64,17 @@ def _levels(architecture: Architecture) -> Iterator[int]:
 
 
 def measure_roofline(
-    presets: Iterable[tuple[str, Preset]], size: int, folder: Path, rounds: int, tell: Callable[[str], None]
+    presets: Iterable[tuple[str, Preset]],
+    size: int,
+    folder: Path,
+    rounds: int,
+    budget: float,
+    tell: Callable[[str], None],
 ) -> Table:
-    """Measure limits and networks, presets by their name, on the CPU, and on the NVIDIA GPU where there is one."""
+    """Measure limits and networks, presets by their name, on the CPU, and on the NVIDIA GPU where there is one.
+
+    `budget`: see `rounds_within`, for each of the two.
+    """
     models = []
     for name, preset in presets:
         models.append(folder / f"limit {name}.weights.h5")
@@ -79,7 +87,7 @@ def measure_roofline(
             candidates.append(Candidate("the same on a GPU", problem="not run, there is none"))
             continue
         tell(f"limits of the {device.upper()}")
-        command = [sys.executable, "-m", "Testing.Benchmarks.roofline", device, str(size), str(rounds)]
+        command = [sys.executable, "-m", "Testing.Benchmarks.roofline", device, str(size), str(rounds), str(budget)]
         done = subprocess.run(
             [*command, *map(str, models)], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=False
         )
@@ -101,18 +109,19 @@ def measure_roofline(
 def measured(
     works: Mapping[str, tuple[str, float, Work]],
     rounds: int,
+    budget: float = math.inf,
     repeats: int = 3,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[dict[str, float]]]:
     """By name of the work the numbers of each round, works taking turns; of `repeats` in a row the fastest counts.
 
     `works`: precision, operations and what does them; the limit of a precision is the best rate of those whose names
-    begin as in LIMITS.
+    begin as in LIMITS. `budget`: see `rounds_within`.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in works}
     for _, _, work in works.values():
         work()  # compiles
-    for _ in range(rounds):
+    for _ in rounds_within(budget, rounds):
         rates = {}
         for name, (_, count, work) in works.items():
             seconds = min(_seconds(work, clock) for _ in range(repeats))
@@ -221,13 +230,13 @@ def _tensorflow_limit(name: str, precision: str, device: str) -> Work:
     return lambda: once().numpy()
 
 
-def _main(device: str, size: str, rounds: str, *models: str) -> None:
+def _main(device: str, size: str, rounds: str, budget: str, *models: str) -> None:
     """Print the numbers of a device as JSON."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print
     with quiet_libraries(debug=False):
         works = _works(device, int(size), [Path(model) for model in models])
-    print(json.dumps(measured(works, int(rounds))), file=replies, flush=True)
+    print(json.dumps(measured(works, int(rounds), float(budget))), file=replies, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,8 +23,6 @@ PLAIN = "plain"
 SPINESEG, PATCHES, PAPER = "spineseg", "patches", "paper"
 # Ways to train.
 TRAINER, FIT = "trainer", "fit"
-# What is compared everywhere: SpineSeg on each of its backends, and the baseline.
-ENGINES = (*BACKENDS, PLAIN)
 NAMES = {PLAIN: "model.predict, TensorFlow"} | {backend: f"SpineSeg, {backend}" for backend in BACKENDS}
 NAMES |= {SPINESEG: "SpineSeg", PATCHES: "3D patches, torch", PAPER: "as in the paper, TensorFlow"}
 NAMES |= {TRAINER: "SpineSeg", FIT: "model.fit, TensorFlow"}
@@ -50,21 +48,14 @@ def alternate(
 
     `measures`: by key of NAMES, or by what their row shall be called; `keys`: the numbers to keep. An engine that fails
     is not asked again. One of NAMES whose library is missing is not asked at all. Both get a row that says so.
-    The first round is always done, a further one if it would end within `budget` seconds were it as long as the one
-    before.
+    `budget`: see `rounds_within`.
     """
     results: dict[str, list[Mapping[str, Any]]] = {engine: [] for engine in measures}
     installed = installed_backends()
     names = {engine: NAMES.get(engine, engine) for engine in measures}
     needed = {engine: backend_of(engine) for engine in measures if engine in NAMES}
     problems = {engine: "not installed" for engine, backend in needed.items() if backend not in (None, *installed)}
-    start = before = clock()
-    for n in range(1, rounds + 1):
-        now = clock()
-        if n > 1 and 2 * now - before - start > budget:
-            tell("no time is left for a further round")
-            break
-        before = now
+    for n in rounds_within(budget, rounds, clock):
         for engine, measure in measures.items():
             if engine not in problems:
                 tell(f"round {n} of {rounds}: {names[engine]}")
@@ -79,6 +70,18 @@ def alternate(
         else Candidate(names[engine], done[0]["device"], tuple({key: r[key] for key in keys} for r in done))
         for engine, done in results.items()
     )
+
+
+def rounds_within(budget: float, most: int, clock: Callable[[], float] = time.monotonic) -> Iterator[int]:
+    """The numbers of rounds, from 1: always the first, and up to `most` each that would end within `budget` seconds
+    were it as long as the one before."""
+    start = before = clock()
+    for n in range(1, most + 1):
+        now = clock()
+        if n > 1 and 2 * now - before - start > budget:
+            return
+        before = now
+        yield n
 
 
 def backend_of(engine: str) -> str | None:

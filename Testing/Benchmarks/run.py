@@ -31,7 +31,7 @@ from Testing.Benchmarks.start import measure_start
 from Testing.Benchmarks.table import Table
 from Testing.Benchmarks.tall_ct import write_tall_ct
 from Testing.Benchmarks.training_speed import measure_training
-from Testing.Benchmarks.whole_job import measure_ways, measure_whole_job
+from Testing.Benchmarks.whole_job import measure_ways
 
 PHANTOM = {"seed": 7, "region": "lumbar", "view": "trunk", "spacing": (0.8, 0.8, 3.0), "thickness": (0.0, 0.0, 3.0)}
 TINY_PHANTOM = {"seed": 7, "region": ("L3", "L3"), "view": "spine", "spacing": (2.0, 2.0, 5.0)}
@@ -54,7 +54,6 @@ BUDGETS = {
     "limit": 30,
     "panel": 40,
     "training": 65,
-    "whole": 110,
 }
 ALL_SECONDS = 20 * 60
 REAL_CT = "lidc_0314"  # of the test data
@@ -166,7 +165,7 @@ def _measured(options: argparse.Namespace) -> Iterator[tuple[str, Table | None]]
                 phantom = apart(_make_phantom, folder / "trunk", options.quick)
                 apart(write_tall_ct, phantom, slices, size, tall, True)
                 shape = f"Tall phantom, a phantom of the trunk up and down again, {size} x {size} x {slices} voxels,"
-                yield measure_ways(tall, shape, model, folder, 1, budget, options.share, tell)
+                yield measure_ways(tall, shape, model, folder, 1, budget, options.share / 2, tell)
             elif what == "engines":
                 for each, (preset, batches, engines) in networks.items():
                     share = budget / len(networks)
@@ -175,14 +174,12 @@ def _measured(options: argparse.Namespace) -> Iterator[tuple[str, Table | None]]
                 little = {"slices": (4, 8), "size": size} if options.quick else {}
                 yield measure_growth(ct, description, model, folder, tell, **little)
             elif what == "start":
-                yield measure_start(ct, model, folder, tell)
+                yield measure_start(ct, model, folder, budget, tell)
             elif what == "limit":
                 presets = [(each, preset) for each, (preset, _, engines) in networks.items() if engines is not FEW]
-                yield measure_roofline(presets, size, folder, rounds, tell)
+                yield measure_roofline(presets, size, folder, rounds, budget, tell)
             elif what == "panel":
-                yield measure_panel(ct, description, rounds, tell)
-            elif what == "whole":
-                yield measure_whole_job(ct, description, model, folder, rounds, budget, tell)
+                yield measure_panel(ct, description, rounds, budget, tell)
             elif what == "training":
                 little = {"batch": 2, "patch": 32, "steps": 1} if options.quick else {}
                 yield measure_training(ct, rounds, budget, tell, **little)

@@ -27,9 +27,13 @@ QUANTITIES = (Quantity("seconds", "s", 2),)
 
 
 def measure_start(
-    ct: Path, model: Path, folder: Path, tell: Callable[[str], None], slices: int = 20, size: int = 128
+    ct: Path, model: Path, folder: Path, budget: float, tell: Callable[[str], None], slices: int = 20, size: int = 128
 ) -> Table:
-    """Start each in a process of its own; `model` segments a small CT made of `ct`; files go into `folder`."""
+    """Start each in a process of its own; `model` segments a small CT made of `ct`; files go into `folder`.
+
+    `budget`: see `alternate`.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who starts a program twice doesn't compile it twice
     small = folder / "small.nrrd"
     apart(write_tall_ct, ct, slices, size, small)
     segment = ["segment", str(small), "--model", str(model), "--json", "--overwrite"]
@@ -50,7 +54,7 @@ def measure_start(
     needed = {OPENS: ("slicer", "PySide6"), TENSORFLOW: ("tensorflow",)}
     missing = [name for name, packages in needed.items() if any(find_spec(package) is None for package in packages)]
     here = {name: measure for name, measure in measures.items() if name not in missing}
-    rows = alternate(here, ["seconds"], ROUNDS, tell)
+    rows = alternate(here, ["seconds"], ROUNDS, tell, budget)
     rows += tuple(Candidate(name, problem="not installed") for name in missing)
     goals = ", ".join(f"{name} {seconds:g} s" for name, seconds in GOALS.items())
     conditions = (

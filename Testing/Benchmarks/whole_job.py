@@ -8,54 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from Testing.Benchmarks.rounds import (
-    ENGINES,
-    NAMES,
     PAPER,
     PATCHES,
-    PLAIN,
     SPINESEG,
     alternate,
-    backend_of,
     run_program,
 )
 from Testing.Benchmarks.table import Candidate, Quantity, Table
 
-QUANTITIES = (
-    Quantity("process_seconds", "whole process, s", 1),
-    Quantity("seconds", "of which the command, s", 1),
-    Quantity("seconds_per_slice", "network and its input, s a slice", 4),
-    Quantity("peak_memory_mb", "peak memory, MB", 0),
-)
 STAGES = ("start", "read", "prepare", "network", "postprocess", "write")
-OF_WAYS = (
+QUANTITIES = (
     Quantity("seconds", "whole process, s", 1),
     *(Quantity(stage, f"{stage}, s", 1, compared=False) for stage in STAGES),
     Quantity("rest_share", "read, prepare, postprocess and write, % of the network", 0, compared=False),
     Quantity("peak_memory_mb", "peak memory, MB", 0),
 )
-
-
-def measure_whole_job(
-    ct: Path, description: str, model: Path, folder: Path, rounds: int, budget: float, tell: Callable[[str], None]
-) -> Table:
-    """Segment `ct` with `model` by each engine; results go into `folder`. `description` says what CT it is.
-
-    `budget`: see `alternate`.
-    """
-
-    def segment(engine: str) -> dict[str, Any]:
-        module = "Testing.Benchmarks.plain" if engine == PLAIN else "SpineSegLib.cli"
-        arguments = ["segment", str(ct), "--model", str(model), "--json", "--overwrite"]
-        arguments += ["--backend", backend_of(engine), "--output", str(folder / f"{engine}.seg.nrrd")]
-        return run_program(module, arguments)
-
-    measures = {engine: lambda engine=engine: segment(engine) for engine in ENGINES}
-    candidates = alternate(measures, [quantity.key for quantity in QUANTITIES], rounds, tell, budget)
-    conditions = (
-        f"{description} to a saved .seg.nrrd, every step the same but how the network is run; model.predict gets "
-        "32 slices at once, Keras' own batch. The command's time leaves out starting Python."
-    )
-    return Table("Whole job", conditions, QUANTITIES, candidates, NAMES[PLAIN])
 
 
 def measure_ways(
@@ -91,7 +58,7 @@ def measure_ways(
         PATCHES: lambda: other("Testing.Benchmarks.volumetric"),
         PAPER: lambda: other("Testing.Benchmarks.paper_way"),
     }
-    keys = [quantity.key for quantity in OF_WAYS]
+    keys = [quantity.key for quantity in QUANTITIES]
     found = dict(zip(measures, alternate(measures, [*keys, "measured", "parts"], rounds, tell, budget), strict=True))
     rows = {SPINESEG: found[SPINESEG], PATCHES: _said(found[PATCHES], "patches"), PAPER: _said(found[PAPER], "slices")}
     conditions = (
@@ -106,7 +73,7 @@ def measure_ways(
         "patches."
     )
     title = f"Whole job by stage: {description.split(',')[0]}"
-    return Table(title, conditions, OF_WAYS, tuple(rows.values()), rows[PATCHES].name)
+    return Table(title, conditions, QUANTITIES, tuple(rows.values()), rows[PATCHES].name)
 
 
 def _said(row: Candidate, parts: str) -> Candidate:
@@ -118,7 +85,7 @@ def _said(row: Candidate, parts: str) -> Candidate:
 
 
 def _by_stage(result: dict[str, Any]) -> dict[str, Any]:
-    """The numbers of `OF_WAYS`, and of how many parts the network's time is. The start is also Python's own, and its
+    """The numbers of `QUANTITIES`, and of how many parts the network's time is. The start is also Python's own, and its
     end."""
     seconds = result["process_seconds"] + result.get("skipped", 0.0)
     stages = result["stages"]
