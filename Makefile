@@ -21,6 +21,11 @@ $(VENV)/.web: $(VENV)/.segmenting
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[web,train]"
 	touch $@
 
+# where one can't be installed, the tables say so
+$(VENV)/.benchmarking: $(VENV)/.developing
+	-$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $@
+
 demo: $(VENV)/.segmenting
 	$(BIN)/spineseg phantom $(DEMO)/case --seed 7 --region thoracolumbar --view spine --overwrite
 	$(BIN)/spineseg segment $(DEMO)/case/dicom --reference $(DEMO)/case/mask.nii.gz --overwrite \
@@ -35,7 +40,7 @@ test: $(VENV)/.developing
 	$(BIN)/python -m pytest --ignore Testing/Python/panel --ignore Testing/Python/shell
 	$(BIN)/python -m pytest Testing/Python/panel Testing/Python/shell  # apart: TensorFlow and Mesa crash in one process
 
-bench: $(VENV)/.developing
+bench: $(VENV)/.benchmarking
 	$(BIN)/python -m Testing.Benchmarks.run
 
 lint: $(VENV)/.developing

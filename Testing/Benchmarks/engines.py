@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from SpineSegLib.engine.models.backends import activate, choose_backend, cpu_has
+from SpineSegLib.engine.models.backends import activate, choose_backend, cpu_has, nvidia_gpu
 from SpineSegLib.engine.models.model_file import build_from_file, read_weights
 from SpineSegLib.engine.models.network import Network
 from SpineSegLib.engine.models.openvino_graph import largest_in_int8
@@ -26,12 +26,13 @@ Predict = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True)
 class Engine:
     """`needs`: the packages without which it can't run; `load`: a model file to its function and its device; `fits`:
-    whether it makes sense on this CPU."""
+    whether it makes sense on this machine; `single`: whether it is measured with one slice at once only."""
 
     name: str
     needs: tuple[str, ...]
     load: Callable[[Path], tuple[Predict, str]]
     fits: Callable[[], bool] = lambda: True
+    single: bool = False
 
     @property
     def possible(self) -> bool:
@@ -66,6 +67,10 @@ def _spineseg(backend: str) -> Callable[[Path], tuple[Predict, str]]:
 def _has_bfloat16() -> bool:
     """Whether the CPU multiplies bfloat16; where it doesn't, torch was ten times slower with it than in float32."""
     return cpu_has("avx512_bf16", "amx_bf16", "bf16") is not False
+
+
+def _has_gpu() -> bool:
+    return nvidia_gpu() is not None
 
 
 def _int8(path: Path) -> tuple[Predict, str]:
@@ -228,15 +233,17 @@ INT8 = Engine(f"{NAMES['openvino']}, int8", ("openvino", "keras"), _int8, larges
 ENGINES = (
     Engine(NAMES["openvino"], ("openvino", "keras"), _spineseg("openvino")),
     INT8,
-    Engine(NAMES["tensorflow"], ("tensorflow", "keras"), _spineseg("tensorflow")),
-    Engine(NAMES["torch"], ("torch", "keras"), _spineseg("torch")),
+    # with these SpineSeg computes on GPUs
+    Engine(NAMES["tensorflow"], ("tensorflow", "keras"), _spineseg("tensorflow"), _has_gpu),
+    Engine(NAMES["torch"], ("torch", "keras"), _spineseg("torch"), _has_gpu),
     Engine(NAMES[PLAIN], ("tensorflow", "keras"), _plain),
     Engine("TensorFlow, mixed bfloat16", ("tensorflow", "keras"), _tensorflow_bf16, _has_bfloat16),
     CONVERTED,
     ONNX,
     Engine("torch, eager", ("torch",), _torch(compiled=False, half=False)),
-    Engine("torch.compile", ("torch",), _torch(compiled=True, half=False)),
-    Engine("torch.compile, bfloat16", ("torch",), _torch(compiled=True, half=True), _has_bfloat16),
+    # each size of a batch takes up to a minute to compile
+    Engine("torch.compile", ("torch",), _torch(compiled=True, half=False), single=True),
+    Engine("torch.compile, bfloat16", ("torch",), _torch(compiled=True, half=True), _has_bfloat16, single=True),
 )
 # Of these our own choices, what most scripts do, and the fastest other one with any network so far.
 FEW = tuple(e for e in ENGINES if e.name in (NAMES["openvino"], INT8.name, NAMES[PLAIN], CONVERTED.name))

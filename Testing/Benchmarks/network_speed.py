@@ -67,7 +67,10 @@ def measure_network(
         apart(write_int8_model, model)
     sample: list[float] = []
     with ExitStack() as stack:
-        measures = {e.name: stack.enter_context(_Worker(e.name, model, batches, size, sample)) for e in possible}
+        measures = {
+            e.name: stack.enter_context(_Worker(e.name, model, (1,) if e.single else batches, size, sample))
+            for e in possible
+        }
         candidates = alternate(measures, [quantity.key for quantity in quantities], rounds, tell, budget)
     conditions = (
         f"Slices of {size} x {size} pixels from normalised array to probabilities, one at once"
@@ -78,8 +81,8 @@ def measure_network(
     )
     missing = [engine.name for engine in engines if not engine.possible]
     if missing:
-        conditions += f" Not possible here and left out: {'; '.join(missing)}."
-    which = "every engine" if len(engines) == len(ENGINES) else "the nearest engines"
+        conditions += f" Left out here: {'; '.join(missing)}."
+    which = "every engine" if ONNX in engines else "the nearest engines"
     return Table(f"Same network, {which}: {name}", conditions, tuple(quantities), candidates, NAMES[PLAIN])
 
 

@@ -36,7 +36,7 @@ from Testing.Benchmarks.whole_job import measure_ways
 PHANTOM = {"seed": 7, "region": "lumbar", "view": "trunk", "spacing": (0.8, 0.8, 3.0), "thickness": (0.0, 0.0, 3.0)}
 TINY_PHANTOM = {"seed": 7, "region": ("L3", "L3"), "view": "spine", "spacing": (2.0, 2.0, 5.0)}
 # Slices at once: on CPUs more gained nothing with any engine, and the paper's network takes seconds for one. And which
-# engines: what is slow with `default` is so with `fast`, which is the same but smaller.
+# engines: what is slow with `default` is so with the others.
 NETWORKS = {"default": ((1, 8), ENGINES), "kim2020": ((1,), ENGINES), "fast": ((1, 8), FEW)}
 TINY = Preset(
     Architecture(inputs=3, outputs=3, width=4, depth=1, normalization="batch"),

@@ -42,7 +42,7 @@ def measure_ways(
     """
 
     def spineseg() -> dict[str, Any]:
-        arguments = ["segment", str(ct), "--model", str(model), "--json", "--overwrite"]
+        arguments = ["segment", str(ct), "--model", str(model), "--device", "cpu", "--json", "--overwrite"]
         result = run_program("Testing.Benchmarks.staged", [*arguments, "--output", str(folder / "ours.seg.nrrd")])
         stages = result["stages"]
         # the network waits for slices that aren't ready, and what it says is kept in between
@@ -67,10 +67,9 @@ def measure_ways(
         "network of nnU-Net's size (31 million weights) in patches of 128 x 128 x 128 voxels of 1.5 mm that overlap by "
         "half, without test-time mirroring. As in the paper: all slices whole through its network (31 million weights) "
         "in TensorFlow. Both with random weights in float32, and nothing counts of what their networks take longer the "
-        "first time. "
-        "SpineSeg is run in full. Of the others all is done in full but the network where its row says how many were "
-        "measured: their time, multiplied, stands for all; buffers are those of the whole CT. Ratios are to the 3D "
-        "patches."
+        "first time. All compute on the CPU. SpineSeg is run in full. Of the others all is done in full but the "
+        "network where its row says how many were measured: their time, multiplied, stands for all; buffers are those "
+        "of the whole CT. Ratios are to the 3D patches."
     )
     title = f"Whole job by stage: {description.split(',')[0]}"
     return Table(title, conditions, QUANTITIES, tuple(rows.values()), rows[PATCHES].name)

@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from SpineSegLib.engine.training.from_folder import Progress, TrainingSettings
 
 EPILOG = """\
-DATASET holds one folder per case with the CT (ct.nii.gz, .nrrd, .mha ..., or a DICOM series in dicom/) and its mask
+A DATASET holds one folder per case with the CT (ct.nii.gz, .nrrd, .mha ..., or a DICOM series in dicom/) and its mask
 (mask.nii.gz ..., 1 vertebrae, 2 sacrum) on the same grid. Cases of one patient belong together: a file case.json with
 {"patient": "any name"} in each of their folders says so; otherwise every folder is a patient. Part of the patients
 are held out for validation, unless --validation names a folder of others.
+
+VerSe, CTSpine1K, TotalSegmentator, nnU-Net and 3D-IRCADb are taken as they come; what can't be used of them is left out
+by name. VerSe and CTSpine1K know no sacrum: give them together with TotalSegmentator, or the model will mark none. What
+data you train on may oblige you how to license the weights: say it with --licence.
 
 Work in progress lies in <MODEL>.training beside the model. A training that was stopped, by Ctrl-C or by a power cut,
 goes on from its last epoch when the same command is given again. The learning curve is drawn there too.
@@ -27,17 +31,23 @@ than the one it came from. It goes to your model folder. Ctrl-C keeps the best e
 goes on when the same command is given again.
 
 With --recipe default DATASET is a folder of label maps instead; the scans to train on are rendered from it into
-<MODEL>.rendered, of the kinds that the models shipped with SpineSeg were trained on (see their cards).
+<MODEL>.rendered, of the kinds that the models shipped with SpineSeg were trained on (see their cards). It needs
+verse004, verse005, verse_gl003, verse_gl017 and verse010 (.nii.gz: vertebra masks of VerSe, CC BY-SA 4.0),
+ts_s0328_117.seg.nrrd, monai_s0327_104.nrrd and ts_s0327_vertebrae.nii.gz (trunks of the TotalSegmentator data set, CC
+BY 4.0) and spl_abdomen.nii.gz (SPL Abdominal Atlas).
 
 examples:
   spineseg phantom cases --count 20
   spineseg train cases --out my.weights.h5
   spineseg train corrected --out better.weights.h5 --from default --epochs 10
+  spineseg train verse20_training totalsegmentator --out public.weights.h5 --licence "CC BY-SA 4.0"
+  spineseg train labelmaps --recipe default --out mine.weights.h5
   spineseg train --cases spine.cases.h5
 """
 
 
 NUMBERS = ("epochs", "steps", "batch", "patch", "patience", "learning_rate")
+RECIPE_LICENCE = "CC BY-SA 4.0"  # as the vertebrae from VerSe oblige
 INTERRUPTED = 130  # see the exit codes in `spineseg --help`
 
 
@@ -52,7 +62,7 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "dataset", metavar="DATASET", type=Path, nargs="?", help="folder of cases to train on, see below"
+        "datasets", metavar="DATASET", type=Path, nargs="*", help="folder of cases to train on, see below"
     )
     parser.add_argument("--out", metavar="MODEL", type=Path, help="file to write, ending in .weights.h5")
     start = parser.add_mutually_exclusive_group()
@@ -98,10 +108,19 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
         help="stop after so many epochs without a gain (default: 12, with --cases 4)",
     )
     parser.add_argument(
-        "--seed", metavar="S", type=int, default=0, help="seed of everything that is drawn (default: 0)"
+        "--seed",
+        metavar="S",
+        type=int,
+        default=0,
+        help="seed of the training; the recipe's scans have theirs (default: 0)",
     )
     parser.add_argument("--name", help="name of the model (default: the file's, with --cases that of the model)")
-    parser.add_argument("--licence", metavar="TEXT", default="", help="licence to store with the weights")
+    parser.add_argument(
+        "--licence",
+        metavar="TEXT",
+        default="",
+        help=f"licence to store with the weights (default: none, of a recipe {RECIPE_LICENCE})",
+    )
     parser.add_argument(
         "--description", metavar="TEXT", default="", help="what the model was trained on, for the model list"
     )
@@ -120,7 +139,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.cases is not None:
         return _retrain(options)
-    if options.dataset is None or options.out is None:
+    if not options.datasets or options.out is None:
         options.error("DATASET and --out are needed, or --cases")
     if options.rehearsal or options.no_rehearsal or options.without_validation:
         options.error("--rehearsal, --no-rehearsal and --without-validation belong to --cases")
@@ -129,12 +148,12 @@ def run(options: argparse.Namespace) -> int:
         options.error(f"--out must end in {ENDING}")
     if not NAME.fullmatch(name):
         options.error("the name must be 1 to 64 letters, digits, spaces or . _ + -; give another --name")
-    if options.recipe and options.validation:
-        options.error("--recipe renders its own validation cases; leave --validation out")
+    if options.recipe and (options.validation or len(options.datasets) > 1):
+        options.error("--recipe takes one folder of label maps and renders its own validation cases")
     _check_numbers(options)
     start, architecture = _start(options)
     _check_patch(options, architecture)
-    for folder in (options.dataset, options.validation):
+    for folder in (*options.datasets, options.validation):
         if folder is not None:
             existing(folder)
     check_new_model(options.out)
@@ -147,24 +166,26 @@ def run(options: argparse.Namespace) -> int:
     activate(choice)
     show = _Display(silent=options.json or options.quiet)
     began = time.monotonic()
-    dataset, validation = options.dataset, options.validation
+    datasets, validation = options.datasets, options.validation
     if options.recipe:
         from SpineSegLib.engine.synthetic.recipe import render_recipe
 
         rendered = options.out.with_name(options.out.name.removesuffix(ENDING) + ".rendered")
-        dataset, validation = render_recipe(dataset, rendered, progress=show.rendered)
+        training, validation = render_recipe(datasets[0], rendered, progress=show.rendered)
+        datasets = [training]
     with console.quiet_libraries(options.debug):
         importlib.import_module("keras")  # and with it the backend, which has more to say than anyone asked for
     result = train(
-        dataset,
+        datasets,
         options.out,
         start,
         settings,
         name,
         validation=validation,
-        licence=options.licence,
+        licence=licence_of(options),
         description=options.description,
         report=show,
+        note=show.note,
     )
     if options.json:
         console.print_json(
@@ -177,6 +198,7 @@ def run(options: argparse.Namespace) -> int:
                 "epochs": len(result.history),
                 "seconds": round(time.monotonic() - began, 1),
                 "threshold": result.info.preprocessing.threshold,
+                "left_out": result.left_out,
                 "metrics": result.info.metrics,
                 "history": result.history,
             }
@@ -191,7 +213,7 @@ def _retrain(options: argparse.Namespace) -> int:
     """Re-train on a training set of corrected cases."""
     from SpineSegLib.cli import console
 
-    own = ("dataset", "out", "recipe", "validation", "licence", "description")
+    own = ("datasets", "out", "recipe", "validation", "licence", "description")
     if any(getattr(options, name) for name in own):
         options.error("--cases takes none of DATASET, --out, --recipe, --validation, --licence and --description")
     if options.rehearsal and options.no_rehearsal:
@@ -278,6 +300,11 @@ def _start(options: argparse.Namespace) -> tuple[Preset | Path, Architecture]:
     return preset, preset.architecture
 
 
+def licence_of(options: argparse.Namespace) -> str:
+    """The licence to store with the weights."""
+    return options.licence or (RECIPE_LICENCE if options.recipe else "")
+
+
 def settings_of(options: argparse.Namespace) -> TrainingSettings:
     """How to train as parsed options ask for it, re-training on corrected cases left aside."""
     from dataclasses import replace
@@ -305,6 +332,12 @@ class _Display:
 
     def rendered(self, done: int, count: int) -> None:
         self.tell("rendering scans", f"{done} of {count}", done == count)
+
+    def note(self, sentence: str) -> None:
+        from SpineSegLib.cli import console
+
+        if not self._silent:
+            console.note(sentence)
 
     def __call__(self, progress: Progress) -> None:
         if progress.stage != "training":

@@ -35,7 +35,7 @@ def test_engines_are_measured_or_said_to_be_missing(tmp_path, monkeypatch):
         assert candidate.device == "cpu"
         assert numbers["best_batch"] in (1, 2)
         assert min(numbers.values()) > 0
-    assert f"left out: {absent.name}." in table.conditions
+    assert f"Left out here: {absent.name}." in table.conditions
 
 
 def test_a_table_of_one_batch_has_no_best_one(tmp_path, monkeypatch):

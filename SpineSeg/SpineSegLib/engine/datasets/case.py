@@ -34,6 +34,7 @@ class Case(ABC):
     `name`: as the data set calls it; `patient`: the same for all CT of one patient; `ct`: file or DICOM folder.
     `private`: the name may be a patient's (folders as a PACS exports them), so that reports must not show it.
     `partial`: only whole vertebrae were annotated; of what lies beyond the first and the last one nothing is known.
+    `complete`: every vertebra and the sacrum have a mask, so that a CT in which all of these are empty shows no spine.
     `notes`: plain sentences on what is special about it.
     """
 
@@ -42,6 +43,7 @@ class Case(ABC):
     ct: Path
     private: bool = False
     partial: bool = False
+    complete: bool = False
     notes: tuple[str, ...] = ()
 
     @property

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from SpineSegLib.engine.datasets.case import Case, MaskFilesCase
-from SpineSegLib.engine.datasets.labels import structure_of
+from SpineSegLib.engine.datasets.labels import CERVICAL, LUMBAR, THORACIC, structure_of
 
 ENDING = ".nii.gz"
+EVERY = {*CERVICAL, *THORACIC, *LUMBAR, "sacrum"}
 
 
 def find(folder: Path) -> list[Case]:
@@ -26,5 +27,6 @@ def find(folder: Path) -> list[Case]:
                 for path in sorted((place / "segmentations").glob(f"*{ENDING}"))
                 if (key := structure_of(path.name.removesuffix(ENDING))) not in (None, "spine")
             ]
-            cases.append(MaskFilesCase(place.name, place.name, ct, masks=tuple(masks)))
+            complete = {key for key, _ in masks} >= EVERY
+            cases.append(MaskFilesCase(place.name, place.name, ct, complete=complete, masks=tuple(masks)))
     return cases

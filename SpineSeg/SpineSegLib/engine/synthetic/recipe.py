@@ -39,8 +39,8 @@ VALIDATION = ("verse010-spl",)
 MIXED_CASES, WIDE_CASES, SHORT_CASES, PHANTOMS, HEADS = 212, 25, 60, 26, 9
 VALIDATION_CASES, TEST_CASES = 16, 32
 EXCHANGED, SCANS_OF_EACH = 60, 3  # anatomies with the vertebrae of others, and scans of each
-_FIRST_TEST, _FIRST_WIDE, _FIRST_SHORT, _FIRST_EXCHANGED = 100, 1000, 2000, 3000  # numbers of the cases of a kind
-_TEST_SEED = 76  # more than the seed of training
+_FIRST_TEST, _FIRST_WIDE, _FIRST_SHORT, _FIRST_EXCHANGED = 200, 1000, 2000, 3000  # numbers of the cases of a kind
+_TEST_SEED = 176  # more than the seed of training
 _FIRST_PHANTOM = 10_000  # seeds of the phantoms; smaller ones stay for testing
 _PHANTOM_REGIONS = {
     "spine": ("lumbar", "lumbosacral", "thoracolumbar", "thoracic"),

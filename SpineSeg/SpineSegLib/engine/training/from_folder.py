@@ -48,15 +48,17 @@ COOLING = (0.5, 4.0)  # temperatures that are tried
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training gave: `history` holds loss, validation Dice and seconds of each epoch."""
+    """What a training gave: `history` holds loss, validation Dice and seconds of each epoch, `left_out` a sentence for
+    each case of a public data set that couldn't be used."""
 
     model: Path
     info: ModelInfo
     history: list[dict[str, float]]
+    left_out: tuple[str, ...] = ()
 
 
 def train(
-    dataset: Path,
+    datasets: Sequence[Path],
     out: Path,
     start: Preset | Path,
     settings: TrainingSettings,
@@ -65,26 +67,33 @@ def train(
     licence: str = "",
     description: str = "",
     report: Callable[[Progress], None] = lambda _: None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train on the cases in `dataset` and write the best weights as a new model file `out`.
+    """Train on the cases in the folders `datasets` and write the best weights as a new model file `out`.
 
     `start`: a preset to train from scratch, or a model file to go on from. `validation`: folder of validation cases;
-    without it patients of `dataset` are split. Work in progress lies in a folder beside `out`; a training that was
-    broken off goes on from its last epoch when it is called again with the same arguments. The learning curve is drawn
-    there after every epoch.
+    without it patients of `datasets` are split. `note` gets a sentence for each case that is left out. Work in progress
+    lies in a folder beside `out`; a training that was broken off goes on from its last epoch when it is called again
+    with the same arguments. The learning curve is drawn there after every epoch.
 
     Raises InputError, ModelError, OutputError; ComputeError where the loss stops being a number.
     """
     check_new_model(out)
     preset, parent = _starting_point(start)
-    training_cases, validation_cases = _cases(dataset, validation, settings)
+    training_cases, validation_cases = _cases(datasets, validation, settings)
+    left_out: list[str] = []
+
+    def leave_out(sentence: str) -> None:
+        left_out.append(sentence)
+        note(sentence)
+
     folder = out.with_name(out.name.removesuffix(ENDING) + ".training")
 
     def prepare(cases: Sequence[TrainingCase], stage: str) -> list[PreparedCase]:
         def tell(done: int, count: int) -> None:
             report(Progress(stage, 0, settings.epochs, done, count, float("nan"), None, None, None))
 
-        return prepare_all(cases, preset.preprocessing, len(preset.labels), folder / "prepared", tell)
+        return prepare_all(cases, preset.preprocessing, len(preset.labels), folder / "prepared", tell, leave_out)
 
     def sampler(cases: Sequence[TrainingCase], stage: str, augmentation: Augmentation, seed: int) -> PatchSampler:
         return PatchSampler(prepare(cases, stage), preset.preprocessing, settings.patch, augmentation, seed)
@@ -102,6 +111,7 @@ def train(
     weights = trainer.weights()
     peaks, cost = int8_peaks(preset.architecture, weights, threshold, *samplers, settings.batch)
     metrics |= {"epochs": float(len(trainer.history))} | cost
+    used = {case.name for case in samplers[0].cases}
     info = ModelInfo(
         name=name,
         version=parent.version + 1 if parent else 1,
@@ -110,19 +120,19 @@ def train(
         labels=preset.labels,
         licence=licence or (parent.licence if parent else ""),
         parent=f"{parent.name} {parent.version}" if parent else None,
-        training_set=fingerprint(training_cases),
+        training_set=fingerprint([case for case in training_cases if case.name in used]),
         metrics=metrics,
         description=description,
     )
     save_weights(weights, info, out, peaks=peaks)
-    log = {"settings": asdict(settings), "model": asdict(info), "history": trainer.history}
+    log = {"settings": asdict(settings), "model": asdict(info), "left out": len(left_out), "history": trainer.history}
     with atomic_output(folder / "log.json") as temporary:
         temporary.write_text(json.dumps(log, indent=1), encoding="utf-8")
     del samplers  # Windows removes no file that is still mapped
     shutil.rmtree(folder / "prepared", ignore_errors=True)
     for done in ("resume.npz", "best.npz"):
         (folder / done).unlink(missing_ok=True)
-    return TrainingResult(out, info, trainer.history)
+    return TrainingResult(out, info, trainer.history, tuple(left_out))
 
 
 def fingerprint(cases: Sequence[TrainingCase | PublicCase]) -> str:
@@ -196,11 +206,12 @@ def _starting_point(start: Preset | Path) -> tuple[Preset, ModelInfo | None]:
 
 
 def _cases(
-    dataset: Path, validation: Path | None, settings: TrainingSettings
-) -> tuple[list[TrainingCase], list[TrainingCase]]:
+    datasets: Sequence[Path], validation: Path | None, settings: TrainingSettings
+) -> tuple[list[TrainingCase | PublicCase], list[TrainingCase | PublicCase]]:
+    training = [case for dataset in datasets for case in find_cases(dataset)]
     if validation is None:
-        return split_patients(find_cases(dataset), settings.validation_share, settings.seed)
-    training, held_out = find_cases(dataset), find_cases(validation)
+        return split_patients(training, settings.validation_share, settings.seed)
+    held_out = find_cases(validation)
     shared = {c.patient for c in training} & {c.patient for c in held_out}
     if shared:
         raise InputError(f"{len(shared)} patients are in both training and validation; remove them from one.")

@@ -92,6 +92,11 @@ class PublicCase:
         return self.case.name
 
     @property
+    def title(self) -> str:
+        """What people may read of its name."""
+        return "A case" if self.case.private else self.case.name
+
+    @property
     def patient(self) -> str:
         return self.case.patient
 
@@ -99,7 +104,9 @@ class PublicCase:
         volume = self.case.read_volume()
         reference = self.case.read_reference(volume)
         mask, _ = on_grid_of(volume.image, to_training_labels(reference.image, reference.structures))
-        return CaseImages(volume.image, mask, well_annotated(mask) if self.case.partial else None)
+        checked = well_annotated(mask) if self.case.partial else None
+        empty = not sitk.GetArrayViewFromImage(mask).any()
+        return CaseImages(volume.image, mask, checked, spineless=self.case.complete and empty)
 
     @property
     def masks(self) -> tuple[Path, ...]:
@@ -359,10 +366,23 @@ def prepare_all(
     label_count: int,
     cache: Path,
     progress: Callable[[int, int], None] = lambda _done, _count: None,
+    left_out: Callable[[str], None] = lambda _sentence: None,
 ) -> list[PreparedCase]:
-    """Prepare every case; `progress` gets the number done and the total."""
-    prepared = []
+    """Prepare every case; `progress` gets the number done and the total.
+
+    In every public data set there are cases that can't be used; these are left out, and `left_out` gets a sentence for
+    each. Raises InputError where another case can't be used, or none can.
+    """
+    prepared, reason = [], ""
     for done, case in enumerate(cases, start=1):
-        prepared.append(prepare(case, preprocessing, label_count, cache))
+        try:
+            prepared.append(prepare(case, preprocessing, label_count, cache))
+        except InputError as error:
+            if not isinstance(case, PublicCase):
+                raise
+            reason = f"{case.title} is left out. {error}"
+            left_out(reason)
         progress(done, len(cases))
+    if not prepared and reason:
+        raise InputError(f"No case of the data set can be used; the last one: {reason}")
     return prepared

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from SpineSegLib.engine.datasets.labels import CERVICAL, LUMBAR, THORACIC
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.training.from_folder import fingerprint
-from SpineSegLib.engine.training.training_data import find_cases, prepare
+from SpineSegLib.engine.training.training_data import find_cases, prepare, prepare_all
 
 
 def put(path, array, origin=(0.0, 0.0, 0.0), orientation="LPS", turned=False):
@@ -74,3 +75,55 @@ def test_masks_of_single_structures(tmp_path):
     put(tmp_path / "s1" / "segmentations" / "sacrum.nii.gz", np.ones((40, 30, 30), dtype=np.uint8))
     assert fingerprint([case]) != before
     assert case.state() != state
+
+
+PREPROCESSING = Preprocessing(spacing=1.5, context=(0.0,))
+
+
+def totalsegmentator(folder, name, structures, marked):
+    """A case with a file for each of `structures`, empty but in those that are `marked`."""
+    put(folder / name / "ct.nii.gz", ct())
+    for key in structures:
+        mask = np.zeros((40, 30, 30), dtype=np.uint8)
+        mask[15:25, 10:20, 10:20] = key in marked
+        put(folder / name / "segmentations" / f"{key}.nii.gz", mask)
+
+
+def test_a_head_of_totalsegmentator_teaches_what_is_no_spine(tmp_path):
+    every = [f"vertebrae_{level}" for level in (*CERVICAL, *THORACIC, *LUMBAR)] + ["sacrum"]
+    totalsegmentator(tmp_path, "s1", [*every, "brain"], ["brain"])
+    totalsegmentator(tmp_path, "s2", every, ["vertebrae_L5"])
+    head, trunk = prepare_all(find_cases(tmp_path), PREPROCESSING, 2, tmp_path / "cache")
+    assert (head.name, trunk.name) == ("s1", "s2")
+    assert not head.labels.any()
+    assert len(head.slices) == len(head.labels)
+    assert trunk.labels.any()
+
+
+def test_cases_of_a_data_set_that_can_not_be_used_are_left_out_by_name(tmp_path):
+    totalsegmentator(tmp_path, "s1", ["vertebrae_L5", "sacrum"], [])  # not all there is has a file: who knows
+    totalsegmentator(tmp_path, "s2", ["vertebrae_L5", "sacrum"], ["vertebrae_L5"])
+    said, progress = [], []
+    prepared = prepare_all(
+        find_cases(tmp_path), PREPROCESSING, 2, tmp_path / "cache", lambda *done: progress.append(done), said.append
+    )
+    assert [case.name for case in prepared] == ["s2"]
+    assert progress == [(1, 2), (2, 2)]
+    (sentence,) = said
+    assert sentence.startswith("s1 is left out. The mask of s1 is empty")
+
+
+def test_where_none_can_be_used_the_reason_is_told(tmp_path):
+    cases = verse(tmp_path, turned=True)
+    with pytest.raises(InputError, match=r"^No case of the data set can be used; .*sub-verse1 is left out.*obliquely"):
+        prepare_all(cases, PREPROCESSING, 2, tmp_path / "cache")
+
+
+def test_a_case_of_ones_own_must_be_right(tmp_path):
+    for name, empty in (("a", True), ("b", False)):
+        mask = np.zeros((40, 30, 30), dtype=np.uint8)
+        mask[10:20, 10:20, 10:20] = not empty
+        put(tmp_path / name / "ct.nii.gz", ct())
+        put(tmp_path / name / "mask.nii.gz", mask)
+    with pytest.raises(InputError, match="mask of a is empty"):
+        prepare_all(find_cases(tmp_path), PREPROCESSING, 2, tmp_path / "cache")
