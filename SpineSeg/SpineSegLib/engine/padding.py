@@ -41,15 +41,17 @@ class Padding:
     def filled(self, box: Box) -> np.ndarray:
         """The voxels of a box, padding replaced by what was scanned next to it."""
         part = self._array[box]
-        padded = self._padded(box)
+        padded = self.within(box)
         return np.where(padded, self._beside[self._sampled(box)], part).astype(part.dtype) if padded.any() else part
 
-    def clear(self, labels: np.ndarray, box: Box) -> None:
-        """Write background into the labels (k, j, i) of all padding in a box: nothing is known of it."""
-        labels[box][self._padded(box)] = 0
-
-    def _padded(self, box: Box) -> np.ndarray:
+    def within(self, box: Box) -> np.ndarray:
+        """Which voxels of a box are padding: bool (k, j, i)."""
         return ~(self._array[box] > self._level) & self._near[self._sampled(box)]
+
+    def at(self, index: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+        """Which of some voxels, by their k, j and i, are padding: bool (n,)."""
+        sampled = tuple(places[n] for places, n in zip(self._places, index, strict=True))
+        return ~(self._array[index] > self._level) & self._near[sampled]
 
     def _sampled(self, box: Box) -> tuple[np.ndarray, ...]:
         """Of each voxel in a box the sample nearest to it, as an index."""

@@ -91,10 +91,10 @@ class Segmentation:
         self._partial = region is not None
         self._threshold = network.info.preprocessing.threshold
         self._whole = whole
-        self._padding = find_padding(volume.array, volume.grid.spacing)
-        self._slices = AxialSlices(volume, network.info.preprocessing, whole, self._padding)
+        padding = find_padding(volume.array, volume.grid.spacing)
+        self._slices = AxialSlices(volume, network.info.preprocessing, whole, padding)
         decision = Decision(self._threshold, tuple(segment.label for segment in self.segments))
-        self._back = way_back(self.grid, volume.grid, decision, region)
+        self._back = way_back(self.grid, volume.grid, decision, region, padding)
         self._needed = self._back.needed
         along, rows, columns = self._slices.region
         first = min(max(along.start, self._needed.start), self._needed.stop)
@@ -141,7 +141,7 @@ class Segmentation:
         if not self._back.ripe(self._written, limit):
             return None
         first, self._written = self._written, limit
-        return self._decide(labels, self._probabilities, first, limit)
+        return self._back.fill(labels, self._probabilities, first, limit)
 
     def write_labels(
         self, labels: np.ndarray, postprocess: bool = True, check: Callable[[], None] = lambda: None
@@ -180,13 +180,7 @@ class Segmentation:
 
     def _fill(self, labels: np.ndarray, probabilities: Probabilities) -> Box | None:
         """Write all labels of the region into `labels` (k, j, i), which holds background there."""
-        return self._decide(labels, probabilities, self._back.start, self._back.limit(self._needed.stop))
-
-    def _decide(self, labels: np.ndarray, probabilities: Probabilities, first: int, last: int) -> Box | None:
-        box = self._back.fill(labels, probabilities, first, last)
-        if box is not None and self._padding is not None:
-            self._padding.clear(labels, box)
-        return box
+        return self._back.fill(labels, probabilities, self._back.start, self._back.limit(self._needed.stop))
 
     def _tidied(self, check: Callable[[], None] = lambda: None) -> Probabilities:
         """A tidy copy of the probabilities in and around the foreground."""

@@ -2,6 +2,7 @@
 
 Each stored voxel is decided from the working voxels around it and from nothing else, so the result is the same to the
 last voxel whether all is decided at once, slice by slice while the network still computes, or for a part of the CT.
+Padding of the CT is background, as nothing is known of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from SpineSegLib.engine.axial import aligned_axes, patient_grid, patient_view, stored_box
 from SpineSegLib.engine.axis_weights import axis_weights, narrowed, resample_plane
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.padding import Padding
 from SpineSegLib.engine.probabilities import Box, Probabilities, around, foreground, most_probable
 from SpineSegLib.engine.volume import Grid
 
@@ -68,7 +70,13 @@ class WayBack(Protocol):
         """
 
 
-def way_back(grid: Grid, stored: Grid, decision: Decision, region: tuple[float, float] | None = None) -> WayBack:
+def way_back(
+    grid: Grid,
+    stored: Grid,
+    decision: Decision,
+    region: tuple[float, float] | None = None,
+    padding: Padding | None = None,
+) -> WayBack:
     """From the working grid `grid` to the CT's own grid `stored`.
 
     `region`: lowest and highest position in mm (LPS z) of the voxels that are wanted; None for all. Where both are the
@@ -78,15 +86,26 @@ def way_back(grid: Grid, stored: Grid, decision: Decision, region: tuple[float, 
     if region is not None and not region[0] <= region[1]:
         raise ValueError(f"the region {region} doesn't rise")
     axes = aligned_axes(stored.direction)
-    return _Oblique(grid, stored, decision, region) if axes is None else _Aligned(grid, stored, axes, decision, region)
+    if axes is None:
+        return _Oblique(grid, stored, decision, region, padding)
+    return _Aligned(grid, stored, axes, decision, region, padding)
 
 
 class _Aligned:
     """Finer stored voxels interpolate linearly, coarser ones take the mean of what they cover, plane by plane along the
     patient. Places are numbers of stored planes."""
 
-    def __init__(self, grid: Grid, stored: Grid, axes, decision: Decision, region: tuple[float, float] | None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        stored: Grid,
+        axes: tuple[tuple[int, int, int], tuple[bool, bool, bool]],
+        decision: Decision,
+        region: tuple[float, float] | None,
+        padding: Padding | None,
+    ) -> None:
         self._axes = axes
+        self._padding = padding
         self._decision = decision
         patient = patient_grid(stored, axes)
         self._across, self._rows, self._columns = (
@@ -126,8 +145,12 @@ class _Aligned:
                 mixed = sum(inner[:, n - planes.start] * share for n, share in zip(used, shares, strict=True))
                 view[z, y, x] = self._decision(np.stack([resample_plane(plane, rows, columns) for plane in mixed]))
             boxes.append((slab, y, x))
-        box = around(boxes)
-        return box and stored_box(box, self._axes, view.shape)
+        if not boxes:
+            return None
+        box = stored_box(around(boxes), self._axes, view.shape)
+        if self._padding is not None:
+            labels[box][self._padding.within(box)] = 0
+        return box
 
     def _used(self, z: int) -> tuple[np.ndarray, np.ndarray]:
         """The working slices that a stored plane comes from, ascending and without a gap, and the share of each."""
@@ -140,8 +163,16 @@ class _Oblique:
 
     reach = 1
 
-    def __init__(self, grid: Grid, stored: Grid, decision: Decision, region: tuple[float, float] | None) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        stored: Grid,
+        decision: Decision,
+        region: tuple[float, float] | None,
+        padding: Padding | None,
+    ) -> None:
         self._stored = stored
+        self._padding = padding
         self._shape = grid.shape
         self._decision = decision
         # working coordinates z, y, x are linear in k, j, i
@@ -209,7 +240,10 @@ class _Oblique:
         index = tuple(n[inside][worth] for n in index)
         places = places[:, worth]
         values = [ndimage.map_coordinates(label, places, np.float32, order=1, mode="nearest") for label in inner]
-        labels[index] = self._decision(np.stack(values))
+        decided = self._decision(np.stack(values))
+        if self._padding is not None:
+            decided[self._padding.at(index)] = 0
+        labels[index] = decided
         return tuple(slice(int(n.min()), int(n.max()) + 1) for n in index)
 
     def _coordinate(self, axis: int, k, j, i) -> np.ndarray:

@@ -59,11 +59,10 @@ def tilted(array, air=-1024.0, axis=(1, 0, 0)):
 @pytest.mark.parametrize("air", [-1024.0, -1000.0, -3024.0])
 def test_corners_of_a_turned_scan_are_padding(axis, air):
     array, outside, _ = tilted(block(), air, axis)
-    labels = np.ones(array.shape, np.uint8)
-    find_padding(array, SPACING).clear(labels, EVERYTHING)
+    padded = find_padding(array, SPACING).within(EVERYTHING)
     # nearly all that can matter to what is beside it, and nothing else
-    assert labels[outside & near(~outside, 12.0)].mean() < 0.01
-    assert labels[~outside].all()
+    assert padded[outside & near(~outside, 12.0)].mean() > 0.99
+    assert not padded[~outside].any()
 
 
 def near(mask, mm):
@@ -76,9 +75,7 @@ def test_a_round_field_of_view_that_cuts_the_body():
     y, x = np.mgrid[:70, :70]
     outside = np.broadcast_to((y - 34.5) ** 2 + (x - 34.5) ** 2 > 33**2, array.shape)
     array[outside] = -2000
-    labels = np.ones(array.shape, np.uint8)
-    find_padding(array, SPACING).clear(labels, EVERYTHING)
-    np.testing.assert_array_equal(labels == 0, outside)
+    np.testing.assert_array_equal(find_padding(array, SPACING).within(EVERYTHING), outside)
 
 
 def test_what_is_no_number_is_padding_too():
@@ -133,12 +130,11 @@ def test_a_part_is_as_the_whole():
     padding = find_padding(array, SPACING)
     box = slice(3, 9), slice(10, 64), slice(7, 55)
     np.testing.assert_array_equal(padding.filled(box), padding.filled(EVERYTHING)[box])
-    labels, part = np.ones(array.shape, np.uint8), np.ones(array.shape, np.uint8)
-    padding.clear(labels, EVERYTHING)
-    padding.clear(part, box)
-    np.testing.assert_array_equal(part[box], labels[box])
-    part[box] = 1
-    assert part.all()
+    padded = padding.within(EVERYTHING)
+    np.testing.assert_array_equal(padding.within(box), padded[box])
+    index = tuple(np.random.default_rng(0).integers(0, n, 5000) for n in array.shape)
+    np.testing.assert_array_equal(padding.at(index), padded[index])
+    assert 100 < np.count_nonzero(padded[index]) < 4900
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
@@ -158,3 +154,26 @@ def test_bone_is_found_up_to_padding_and_not_in_it(order):
     bone = (sitk.GetArrayFromImage(sitk.PermuteAxes(bone, order)) > 0) & ~padded
     assert np.count_nonzero(bone & ndimage.binary_dilation(padded)) > 50
     assert found[bone].mean() > 0.98
+
+
+@pytest.mark.parametrize("degrees", [0.0, 10.0], ids=["aligned", "oblique"])
+def test_outside_a_region_padding_is_left_as_it_is(degrees):
+    array, _, _ = tilted(block())
+    image = image_of(array)
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(np.radians(degrees), 0.0, 0.0)
+    image.SetDirection(turn.GetMatrix())
+    segmentation = Segmentation(Volume(image, "test"), SoftThreshold(), region=(330.0, 350.0))
+    for _ in segmentation:
+        pass
+    labels = np.full(array.shape, 7, np.uint8)
+    segmentation.write_labels(labels, postprocess=False)
+    z = np.array(image.GetOrigin())[2] + np.einsum(
+        "n,nkji->kji",
+        np.array(image.GetDirection()).reshape(3, 3)[2] * image.GetSpacing(),
+        np.indices(array.shape)[::-1],
+    )
+    np.testing.assert_array_equal(labels == 7, (z < 330.0) | (z > 350.0))
+    padded = find_padding(array, SPACING).within(EVERYTHING)
+    assert np.count_nonzero(padded & (labels != 7)) > 200
+    assert not labels[padded & (labels != 7)].any()
