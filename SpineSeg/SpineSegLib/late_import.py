@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -15,8 +16,14 @@ class _Later(ModuleType):
     `importlib.util.LazyLoader` is no help: a second `import` looks at the module's spec, which makes it load.
     """
 
+    def __init__(self, spec: ModuleSpec) -> None:
+        super().__init__(spec.name)
+        # who asks for these only wants to know whether the package is there
+        self.__spec__ = spec
+        self.__file__ = spec.origin
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__path__":  # Qt asks every module for its file, and uses nothing of it
+        if name.startswith("__") and name not in ("__all__", "__path__", "__version__"):
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
@@ -30,5 +37,6 @@ def import_later(name: str) -> None:
 
     Nothing changes where it is imported already or not installed.
     """
-    if name not in sys.modules and importlib.util.find_spec(name) is not None:
-        sys.modules[name] = _Later(name)
+    spec = None if name in sys.modules else importlib.util.find_spec(name)
+    if spec is not None:
+        sys.modules[name] = _Later(spec)

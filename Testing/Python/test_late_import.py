@@ -15,6 +15,8 @@ from SpineSegLib.late_import import import_later
 
 import_later("SimpleITK")
 import SimpleITK as sitk
+from importlib.util import find_spec
+print(find_spec("SimpleITK").origin == sitk.__file__, hasattr(sitk, "__wrapped__"))
 {LOADED}
 print(sitk.GetArrayFromImage(sitk.Image((2, 3), sitk.sitkUInt8) + 4).tolist())
 {LOADED}
@@ -24,7 +26,14 @@ print(SimpleITK is not sitk and SimpleITK.Image is sitk.Image is Image, SimpleIT
 import_later("SimpleITK")
 print(sys.modules["SimpleITK"] is SimpleITK)
 """
-    assert run_python(program).splitlines() == ["False", "[[4, 4], [4, 4], [4, 4]]", "True", "True True", "True"]
+    assert run_python(program).splitlines() == [
+        "True False",
+        "False",
+        "[[4, 4], [4, 4], [4, 4]]",
+        "True",
+        "True True",
+        "True",
+    ]
 
 
 def test_what_is_not_installed_stays_so(run_python):

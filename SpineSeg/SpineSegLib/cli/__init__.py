@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, SpineSegError):
             return _fail(str(error), error.exit_code)
         if isinstance(error, MemoryError):
-            return _fail("The computer ran out of memory; close other programs or segment a part of the CT.", 6)
+            return _fail("The computer ran out of memory; close other programs or give it a smaller CT.", 6)
         # an OSError's text names the file, and names of DICOM files may name patients
         what = str(getattr(error, "strerror", None) or error)
         what = " ".join(what.split())[:200] or "no further information"

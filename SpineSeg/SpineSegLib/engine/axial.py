@@ -25,6 +25,7 @@ THINNEST_STEP = 1.0  # mm between slices given to the network; thinner slices ar
 BODY_HU = -300.0
 BODY_MARGIN = 20.0  # mm kept around the body
 BODY_SAMPLING = 4.0  # mm between the voxels looked at to find the body
+STRIP = 48  # rows of an oblique CT resampled at once: the box of stored voxels around more of them holds far too many
 READ_AHEAD = 16  # planes read at once where the same voxels are needed for several
 
 
@@ -142,6 +143,11 @@ class ObliquePlanes:
         self.grid = Grid(tuple(count[::-1].tolist()), tuple(spacing[::-1].tolist()), tuple(origin.tolist()))
 
     def planes(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
+        starts = range(rows.start, rows.stop, STRIP)
+        strips = [self._strip(first, last, slice(row, min(row + STRIP, rows.stop)), columns) for row in starts]
+        return np.concatenate(strips, axis=1)
+
+    def _strip(self, first: int, last: int, rows: slice, columns: slice) -> np.ndarray:
         shape = (last - first, rows.stop - rows.start, columns.stop - columns.start)
         corner = tuple(self.grid.point(first, rows.start, columns.start).tolist())
         wanted = Grid(shape, self.grid.spacing, corner, self.grid.direction)
@@ -153,7 +159,7 @@ class ObliquePlanes:
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         part = self._volume.array[box] if self._padding is None else self._padding.filled(box)
         place = Grid(part.shape, stored.spacing, tuple(stored.point(*start).tolist()), stored.direction)
-        return _resample(place.image(np.ascontiguousarray(part)), wanted, extrapolated=True)
+        return _resample(place.image(_hu(part)), wanted, extrapolated=True)
 
     def coarse(self, step: tuple[int, int, int]) -> np.ndarray:
         # every so many stored voxels are enough, and all of them might not fit into memory
@@ -162,7 +168,7 @@ class ObliquePlanes:
         sparse = [max(1, int(finest / mm)) for mm in stored.spacing]
         part = self._volume.array[:: sparse[0], :: sparse[1], :: sparse[2]]
         spacing = tuple(mm * s for mm, s in zip(stored.spacing, sparse, strict=True))
-        image = Grid(part.shape, spacing, stored.origin, stored.direction).image(np.ascontiguousarray(part))
+        image = Grid(part.shape, spacing, stored.origin, stored.direction).image(_hu(part))
         shape = tuple(-(-n // s) for n, s in zip(self.grid.shape, step, strict=True))
         spacing = tuple(mm * s for mm, s in zip(self.grid.spacing, step, strict=True))
         return _resample(image, Grid(shape, spacing, self.grid.origin, self.grid.direction), extrapolated=False)
@@ -183,6 +189,14 @@ def _resample(image: sitk.Image, grid: Grid, extrapolated: bool) -> np.ndarray:
         useNearestNeighborExtrapolator=extrapolated,
     )
     return _hu(sitk.GetArrayFromImage(resampled))
+
+
+def _nearest(places: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    """The voxels of an array of this shape that are nearest to some places in it."""
+    return tuple(
+        np.clip(np.rint(place), 0, n - 1).astype(np.intp)
+        for place, n in zip(np.broadcast_arrays(*places), shape, strict=True)
+    )
 
 
 class AxialSlices:
@@ -206,7 +220,9 @@ class AxialSlices:
         `padding` of the CT is replaced by what was scanned next to it.
         """
         volume = ct if isinstance(ct, Volume) else Volume(ct, "")
+        self._stored, self._padding = volume.grid, padding
         axes = aligned_axes(volume.grid.direction)
+        self._oblique = axes is None
         self._preprocessing = preprocessing
         self._source: StoredPlanes = (
             ObliquePlanes(volume, preprocessing.spacing, padding)
@@ -261,6 +277,30 @@ class AxialSlices:
         """Place of a slice along the patient's axis in mm (LPS z of its centre)."""
         _, ny, nx = self.grid.shape
         return float(self.grid.point(index, (ny - 1) / 2, (nx - 1) / 2)[2])
+
+    def scanned(self, index: int, rows: slice, columns: slice) -> np.ndarray | None:
+        """Of which pixels of a slice the CT tells something: those in it and not in its padding, and one pixel around
+        them, which voxels at an edge are decided from: bool (y, x), None for all."""
+        if not self._oblique and self._padding is None:
+            return None
+        stored, first = self._stored, (index, rows.start, columns.start)
+        corner = stored.index(self.grid.point(*first))
+        up, down, right = (stored.index(self.grid.point(*np.add(first, step))) - corner for step in np.eye(3))
+        y, x = np.ogrid[: rows.stop - rows.start, : columns.stop - columns.start]
+        places = [corner[axis] + y * down[axis] + x * right[axis] for axis in range(3)]
+        margins = 0.5 + np.abs([up, down, right]).sum(axis=0)
+        inside = np.ones((y.size, x.size), dtype=bool)
+        for place, n, margin in zip(places, stored.shape, margins, strict=True):
+            inside &= (place > -margin) & (place < n - 1 + margin)
+        if self._padding is not None:
+            from scipy import ndimage  # would delay the panel's opening
+
+            padded = inside
+            for step in (-1, 0, 1):
+                beside = [place + step * each for place, each in zip(places, up, strict=True)]
+                padded = padded & self._padding.at(_nearest(beside, stored.shape))
+            inside &= ndimage.binary_dilation(~padded, np.ones((3, 3)))
+        return inside
 
     def batch(self, first: int, last: int) -> np.ndarray:
         """Slices first to last - 1 of the working grid: normalised float32 (n, channels, y, x) of `region`.

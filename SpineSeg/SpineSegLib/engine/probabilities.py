@@ -21,10 +21,15 @@ def around(boxes: Sequence[Box]) -> Box | None:
 def sparse_zeros(shape: tuple[int, ...]) -> np.ndarray:
     """Zeros (uint8) that take memory only where something is written.
 
-    So would `np.zeros` if it didn't ask Linux for pages of 2 MB, of which a few rows of a slice touch all.
+    So would `np.zeros` if it didn't ask Linux for pages of 2 MB, of which a few rows of a slice touch all. Raises
+    MemoryError.
     """
     private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
-    return np.frombuffer(mmap.mmap(-1, math.prod(shape), **private), dtype=np.uint8).reshape(shape)
+    try:
+        memory = mmap.mmap(-1, math.prod(shape), **private)
+    except OSError:
+        raise MemoryError from None
+    return np.frombuffer(memory, dtype=np.uint8).reshape(shape)
 
 
 def foreground(probabilities: np.ndarray, threshold: float) -> np.ndarray:

@@ -125,10 +125,11 @@ class Segmentation:
         yield from self._empty(self._needed.start, along.start)
         search = Search(self._slices, self.network)
         for seen in search.everywhere() if self._whole else search.spine():
-            for window, probabilities in seen.parts:
+            parts = [(window, self._scanned(seen.index, window, each)) for window, each in seen.parts]
+            for window, probabilities in parts:
                 self._probabilities.values[:, seen.index, *window] = np.round(probabilities * 255)
                 self._probabilities.look(seen.index, *window)
-            yield self._finished(seen.index, seen.parts)
+            yield self._finished(seen.index, parts)
         yield from self._empty(along.stop, self._needed.stop)
 
     def write_decided(self, labels: np.ndarray) -> Box | None:
@@ -205,6 +206,12 @@ class Segmentation:
         for z in range(along.start, along.stop):
             result.look(z, rows, columns)
         return result
+
+    def _scanned(self, index: int, window: Window, probabilities: np.ndarray) -> np.ndarray:
+        """Probabilities (labels, y, x) without those where the CT tells nothing: they would count as spine in tidying,
+        and as doubt."""
+        scanned = self._slices.scanned(index, *window)
+        return probabilities if scanned is None else probabilities * scanned
 
     def _empty(self, first: int, last: int) -> Iterator[FinishedSlice]:
         """Slices without a body in them need no network."""

@@ -97,6 +97,9 @@ class SegmentSection:
             return
         if not self.chosen.ready():
             return
+        if problem := self.chosen.problem():  # what has been installed may lack the model that is asked for
+            slicer.util.errorDisplay(problem, windowTitle="SpineSeg")
+            return
         parameters = self.parameters
         try:
             self.run = self._logic.startSegment(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from geometry import rotated, smooth_ct
+from SpineSegLib.engine import axial
 from SpineSegLib.engine.axial import AxialSlices, aligned_axes
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 
@@ -84,6 +85,16 @@ def test_an_oblique_volume_goes_on_beyond_its_edges():
     slices, found = everything(image, Preprocessing(spacing=1.0, context=(-3.0, 0.0), window=WIDE))
     assert np.prod(slices.grid.shape) * np.prod(slices.grid.spacing) > 1.5 * 20 * 24 * 30 * 6.0
     np.testing.assert_allclose(found, 300, atol=0.1)
+
+
+def test_strips_of_an_oblique_volume_join_without_a_seam(monkeypatch):
+    """Rows are resampled in strips, also where a strip lies wholly beside the volume."""
+    image = rotated(smooth_ct(size=(30, 60, 24)), (12.0, -7.0, 20.0))[20:45, 10:60, 15:40]
+    preprocessing = Preprocessing(spacing=0.8, context=(0.0,), window=WIDE)
+    slices, expected = everything(image, preprocessing)
+    assert slices.grid.shape[1] > 2 * axial.STRIP
+    monkeypatch.setattr(axial, "STRIP", 10_000)
+    np.testing.assert_array_equal(everything(image, preprocessing)[1], expected)
 
 
 def test_fine_oblique_pixels_are_averaged():

@@ -1,7 +1,19 @@
 """Where there is foreground, without looking at all of it again."""
 
 import numpy as np
-from SpineSegLib.engine.probabilities import Probabilities, most_probable
+import pytest
+from SpineSegLib.engine import probabilities
+from SpineSegLib.engine.probabilities import Probabilities, most_probable, sparse_zeros
+
+
+def test_memory_that_runs_out_is_told_as_such(monkeypatch):
+    def refuse(*_arguments, **_named):
+        raise OSError(12, "Cannot allocate memory")
+
+    assert not sparse_zeros((2, 3)).any()
+    monkeypatch.setattr(probabilities.mmap, "mmap", refuse)
+    with pytest.raises(MemoryError):
+        sparse_zeros((2, 3))
 
 
 def test_the_first_of_the_most_probable_labels_is_taken():

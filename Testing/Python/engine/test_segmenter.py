@@ -70,6 +70,34 @@ def test_an_oblique_volume_is_segmented_up_to_its_edges(degrees):
     assert sitk.GetArrayFromImage(segment(image)).all()
 
 
+@pytest.mark.parametrize("degrees", [0.0, 20.0])
+def test_nothing_beyond_an_oblique_volume_counts(degrees):
+    """Neither a piece at its edge, which would be large enough to stay if it went on, nor doubt."""
+    array = np.full((60, 90, 90), 40, np.int16)
+    array[:, 35:55, 35:55] = 700  # the spine, and beside it something smaller than what stays
+    array[54:, 42:48, 63:69] = 700
+    image = sitk.GetImageFromArray(array)
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(np.radians(degrees), 0.0, 0.0)
+    image.SetDirection(turn.GetMatrix())
+    network = SoftThreshold(Info(Preprocessing(spacing=1.0, context=(0.0,), window=(-200.0, 1000.0))))
+    segmentation = Segmentation(Volume(image, "test"), network, whole=True)
+    beyond = 0.0
+    for finished in segmentation:
+        rows, columns = np.indices(finished.shape[1:])
+        points = np.array(segmentation.grid.origin) + np.stack(
+            [columns * 1.0, rows * 1.0, np.full(rows.shape, finished.index * 1.0)], axis=-1
+        )
+        index = Volume(image, "").grid.index(points)
+        outside = ((index < -3) | (index > np.array(array.shape) + 2)).any(axis=-1)
+        beyond = max(beyond, finished.probabilities[0][outside].max(initial=0.0))
+    assert beyond == 0.0
+    found = sitk.GetArrayFromImage(segmentation.labelmap())
+    assert found[:, 38:52, 38:52].mean() > 0.99
+    assert not found[:, :, 60:].any()
+    assert sitk.GetArrayFromImage(segmentation.labelmap(postprocess=False))[55:, 43:47, 64:68].all()
+
+
 @pytest.mark.parametrize(("spacing", "size"), [((0.6, 0.6, 3.0), (120, 110, 24)), ((3.0, 3.0, 3.0), (26, 24, 24)),
                                           ((0.7, 0.7, 0.5), (100, 90, 140))])  # fmt: skip
 def test_other_spacings_come_back_to_the_same_place(spacing, size):

@@ -79,6 +79,15 @@ def test_what_is_missing_is_installed_when_the_user_agrees(panel, shell, nothing
     assert [model.name for model in panel.inputSection.models]
 
 
+def test_a_model_that_is_not_there_after_installing_is_not_replaced_by_another(panel, shell, nothing_installed):
+    panel._parameterNode.model = "gone"
+    assert panel.ui.segmentButton.enabled
+    shell.dialogs.answer("OK")
+    panel.ui.segmentButton.click()
+    assert "gone is not on this computer" in shell.dialogs.shown[-1].text
+    assert panel.segmentSection.run is None
+
+
 def test_without_network_one_sentence_says_so(panel, shell, nothing_installed):
     nothing_installed.network = False
     shell.dialogs.answer("OK")

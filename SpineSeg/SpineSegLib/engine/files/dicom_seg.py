@@ -107,6 +107,12 @@ def save_dicom_seg(labelmap: sitk.Image, segments: Sequence[Segment], path: Path
     path.write_bytes(buffer.getbuffer())
 
 
+def check_source(volume: Volume) -> None:
+    """Raise OutputError where DICOM SEG can't refer to the slices that `volume` was read from."""
+    _, frames = _sources(volume)
+    _frame_of_each_slice(volume.image, frames)
+
+
 def _coded(code: tuple[str, str, str]):
     import highdicom as hd
 
@@ -170,12 +176,13 @@ def _frame_of_each_slice(labelmap: sitk.Image, frames: Sequence[Frame]) -> list[
     """Index of the frame at each slice of the label map; OutputError if the grids don't match."""
     columns, rows, slices = labelmap.GetSize()
     positions = np.array([frame.position for frame in frames])
+    axes = np.array(labelmap.GetDirection()).reshape(3, 3)
     order = []
     for index in range(slices):
         here = np.array(labelmap.TransformIndexToPhysicalPoint((0, 0, index)))
-        distances = np.linalg.norm(positions - here, axis=1)
-        nearest = int(np.argmin(distances))
-        if distances[nearest] > 0.5 * min(labelmap.GetSpacing()) or frames[nearest].shape != (rows, columns):
+        voxels = np.abs((positions - here) @ axes / labelmap.GetSpacing())  # along each of the label map's axes
+        nearest = int(np.argmin(voxels.max(axis=1)))
+        if voxels[nearest].max() > 0.5 or frames[nearest].shape != (rows, columns):
             raise OutputError(
                 "The result's slices are not those of the DICOM series (its gantry was tilted), so that DICOM SEG can't"
                 " refer to them; choose another ending."

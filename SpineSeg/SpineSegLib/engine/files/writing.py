@@ -32,10 +32,10 @@ def check_output(path: str | Path, volume: Volume | None = None) -> None:
     """
     path = Path(path)
     ending = _ending(path)
-    if ending == ".dcm" and volume is not None and not volume.dicom_files:
-        raise OutputError(
-            "DICOM SEG needs a CT read from a DICOM series; choose another ending, as .seg.nrrd or .nii.gz."
-        )
+    if ending == ".dcm" and volume is not None:
+        from SpineSegLib.engine.files.dicom_seg import check_source
+
+        check_source(volume)
     check_place(path)
 
 

@@ -240,11 +240,29 @@ def test_dicom_seg_of_a_straightened_series_is_refused(tmp_path):
         edit(file, ImagePositionPatient=[x, float(y) + 0.7 * index, z])
     volume = read_volume(folder, repair=True)
     assert "tilted" in volume.notes[0]
-    with pytest.raises(OutputError, match="gantry") as error:
-        write_segmentation(labels_on(volume.image), BOTH, tmp_path / "x.dcm", volume)
-    assert_sentence(error)
+    for attempt in (
+        lambda: check_output(tmp_path / "x.dcm", volume),  # before the work
+        lambda: write_segmentation(labels_on(volume.image), BOTH, tmp_path / "x.dcm", volume),
+    ):
+        with pytest.raises(OutputError, match="gantry") as error:
+            attempt()
+        assert_sentence(error)
     assert list(tmp_path.iterdir()) == [folder]
     write_segmentation(labels_on(volume.image), BOTH, tmp_path / "x.seg.nrrd", volume)
+
+
+def test_dicom_seg_of_slices_that_are_a_little_uneven(tmp_path):
+    """More than half a pixel, but little of the distance between slices."""
+    files = write_series(tmp_path / "ct")
+    x, y, z = pydicom.dcmread(files[3]).ImagePositionPatient
+    edit(files[3], ImagePositionPatient=[x, y, float(z) + 0.4])
+    volume = read_volume(tmp_path / "ct")
+    assert volume.grid.spacing == pytest.approx((2.5, 0.9, 0.7))
+    check_output(tmp_path / "x.dcm", volume)
+    labels = labels_on(volume.image)
+    write_segmentation(labels, BOTH, tmp_path / "x.dcm", volume)
+    found = pydicom.dcmread(tmp_path / "x.dcm").pixel_array
+    assert np.count_nonzero(found) == np.count_nonzero(sitk.GetArrayFromImage(labels)) > 0
 
 
 def test_damaged_dicom_seg(tmp_path):
