@@ -47,12 +47,12 @@ class Padding:
 
     def within(self, box: Box) -> np.ndarray:
         """Which voxels of a box are padding: bool (k, j, i)."""
-        return ~(self._array[box] > self._level) & self._near[self._sampled(box)]
+        return _low(self._array[box], self._level) & self._near[self._sampled(box)]
 
     def at(self, index: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
         """Which of some voxels, by their k, j and i, are padding: bool of the same shape."""
         sampled = tuple(places[n] for places, n in zip(self._places, index, strict=True))
-        return ~(self._array[index] > self._level) & self._near[sampled]
+        return _low(self._array[index], self._level) & self._near[sampled]
 
     def _sampled(self, box: Box) -> tuple[np.ndarray, ...]:
         """Of each voxel in a box the sample nearest to it, as an index."""
@@ -63,13 +63,16 @@ def find_padding(array: np.ndarray, spacing: tuple[float, float, float]) -> Padd
     """The padding of an array (k, j, i) in HU with voxels of `spacing` mm, None where none cuts through the body."""
     from scipy import ndimage  # would delay the panel's opening
 
+    # the last digits, which differ with the way that a CT came, must decide nothing
+    spacing = tuple(float(f"{mm:.6g}") for mm in spacing)
     step = tuple(max(1, round(SAMPLING / mm)) for mm in spacing)
     samples = array[tuple(slice(None, None, s) for s in step)]
     lowest = samples.min()
     if lowest > AIR_BELOW:  # not so where one is no number, which counts as padding
         return None
     level = max(AIR_HU, float(lowest))
-    groups, _ = ndimage.label(~(samples > level))
+    low = _low(samples, level)
+    groups, _ = ndimage.label(low)
     at_border = np.unique(np.concatenate([groups.take((0, -1), axis).ravel() for axis in range(3)]))
     outside = np.isin(groups, at_border[at_border > 0])  # padding, and air that is no higher
     apart = np.multiply(spacing, step)  # mm between samples
@@ -86,11 +89,18 @@ def find_padding(array: np.ndarray, spacing: tuple[float, float, float]) -> Padd
     if not cutting.any():
         return None
     # the mean around the nearest sample that was scanned
-    scanned = np.where(outside | ~(samples > level), 0, samples).astype(np.float32)
+    scanned = np.where(low, 0, samples).astype(np.float32)
     share = ndimage.uniform_filter((~outside).astype(np.float32), 3)
     means = ndimage.uniform_filter(scanned, 3) / np.maximum(share, 1e-3)
     nearest = ndimage.distance_transform_edt(outside, apart, return_distances=False, return_indices=True)
     return Padding(array, level, ndimage.binary_dilation(cutting, np.ones((3, 3, 3))), means[tuple(nearest)], step)
+
+
+def _low(values: np.ndarray, level: float) -> np.ndarray:
+    """Which values are not above `level`, or no finite number, which counts as air."""
+    if values.dtype.kind == "f":
+        return ~((values > level) & (values < np.inf))
+    return values <= level
 
 
 def _edges(
@@ -111,7 +121,8 @@ def _edges(
                 place = edges * step
                 place[:, axis] += sense * (n + 1)
                 within = (place[:, axis] >= 0) & (place[:, axis] < array.shape[axis])
-                behind[within, n] = array[tuple(place[within].T)]
+                values = array[tuple(place[within].T)]
+                behind[within, n] = np.where(_low(values, level), AIR_HU, values)
             begins, tissue = (np.argmax(behind > hu, axis=1) for hu in (level, TISSUE_HU))
             depths = tissue - begins
             depths = np.where((behind > TISSUE_HU).any(axis=1) & (depths < reach), depths, -1)

@@ -125,6 +125,14 @@ def test_filled_with_what_is_next_to_it():
     assert filled[soft].mean() == pytest.approx(40, abs=15)
 
 
+def test_the_last_digits_of_the_spacing_decide_nothing():
+    array, _, _ = tilted(block())
+    array = array[:, ::2, ::2]
+    expected = find_padding(array, (2.0, 2.0, 2.0)).filled(EVERYTHING)
+    for spacing in ((2.0000000000000004, 1.9999999999999998, 2.0), (1.9999999999999996, 2.0, 2.000000000000001)):
+        np.testing.assert_array_equal(find_padding(array, spacing).filled(EVERYTHING), expected)
+
+
 def test_a_part_is_as_the_whole():
     array, _, _ = tilted(block())
     padding = find_padding(array, SPACING)

@@ -92,7 +92,9 @@ def small_model(tmp_path_factory) -> Path:
 def study(tmp_path_factory) -> Path:
     """The DICOM files of a CT of a patient who has a name."""
     folder = tmp_path_factory.mktemp("study") / "ct"
-    write_ct_series(folder, smooth_ct(size=(64, 60, 12)), patient="Doe^Jane")
+    # a body with skin, as air that ends at once is padding
+    body = sitk.Cast(sitk.SmoothingRecursiveGaussian(smooth_ct(size=(64, 60, 12)), 1.5), sitk.sitkInt16)
+    write_ct_series(folder, body, patient="Doe^Jane")
     return folder
 
 
