@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable
 
-SHARE = 0.03  # of the like parts that are done
-LEAST = 3  # parts that are done at least, where there are as many
+SHARE = 0.02  # of the like parts that are done
+LEAST = 2  # parts that are done at least, where there are as many
 
 
 def chosen(parts: int, share: float) -> list[int]:

@@ -41,7 +41,7 @@ QUANTITIES = (
 
 
 def measure_training(
-    ct: Path, rounds: int, budget: float, tell: Callable[[str], None], batch: int = 16, patch: int = 160, steps: int = 3
+    ct: Path, rounds: int, budget: float, tell: Callable[[str], None], batch: int = 8, patch: int = 160, steps: int = 3
 ) -> Table:
     """Train the network of the preset default on patches of `ct`, `steps` batches a round.
 

@@ -160,7 +160,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_of(options)
 
     from SpineSegLib.engine.models.backends import activate, choose_backend
-    from SpineSegLib.engine.training.from_folder import train
+    from SpineSegLib.engine.training.from_folder import find_and_split, train
 
     choice = choose_backend(options.device, purpose="train")
     activate(choice)
@@ -173,15 +173,15 @@ def run(options: argparse.Namespace) -> int:
         rendered = options.out.with_name(options.out.name.removesuffix(ENDING) + ".rendered")
         training, validation = render_recipe(datasets[0], rendered, progress=show.rendered)
         datasets = [training]
+    cases = find_and_split(datasets, validation, settings)  # says what is missing before the backend takes its seconds
     with console.quiet_libraries(options.debug):
         importlib.import_module("keras")  # and with it the backend, which has more to say than anyone asked for
     result = train(
-        datasets,
+        *cases,
         options.out,
         start,
         settings,
         name,
-        validation=validation,
         licence=licence_of(options),
         description=options.description,
         report=show,

@@ -145,5 +145,5 @@ def _described(model: FoundModel) -> str:
     info = model.info
     dice = info.metrics.get("validation_dice")
     parts = [f"version {info.version}", f"licence {info.licence or 'unknown'}"]
-    parts.append("not measured" if dice is None else f"Dice {dice:.3f} on its validation data")
+    parts.append("not measured" if dice is None else f"Dice {dice:.3f} on scans it did not learn from")
     return ", ".join(parts)[:1].upper() + ", ".join(parts)[1:] + ". Research use only."

@@ -71,6 +71,13 @@ def test_shares(monkeypatch, cores, memory, jobs, gpus, sizes):
     assert visible == ([str(n) for n in range(len(found))] if gpus else [None] * len(found))
 
 
+@pytest.mark.parametrize(("memory", "count"), [(64, 4), (5, 2)])
+def test_a_process_for_every_core(monkeypatch, memory, count):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.setattr(crew, "_memory", lambda: memory * 2**30)
+    assert len(shares(9, cores_each=1)) == count
+
+
 def test_gpus_are_those_of_this_process(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in shares(4, 2)] == ["3", "5"]

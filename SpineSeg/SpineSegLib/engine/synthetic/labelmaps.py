@@ -189,10 +189,13 @@ def isotropic(labels: sitk.Image, spacing: float) -> np.ndarray:
 
 def level_centres(vertebrae: np.ndarray) -> dict[int, tuple[float, float, float]]:
     """Centre (z, y, x in voxels) of each numbered vertebra, without those that are cut off to a rest."""
-    values = [int(v) for v in np.unique(vertebrae) if 0 < v < 26]
-    sizes = ndimage.sum_labels(np.ones_like(vertebrae), vertebrae, values)
-    centres = ndimage.center_of_mass(np.ones_like(vertebrae), vertebrae, values)
-    return {v: c for v, c, n in zip(values, centres, sizes, strict=True) if n > 0.4 * np.median(sizes)}
+    inside = np.flatnonzero((vertebrae > 0) & (vertebrae < 26))
+    numbers = vertebrae.ravel()[inside]
+    sizes = np.bincount(numbers)
+    sums = [np.bincount(numbers, axis) for axis in np.unravel_index(inside, vertebrae.shape)]
+    there = np.flatnonzero(sizes)
+    whole = there[sizes[there] > 0.4 * np.median(sizes[there])] if len(there) else there
+    return {int(v): tuple(float(axis[v] / sizes[v]) for axis in sums) for v in whole}
 
 
 def _extrapolate(z: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:

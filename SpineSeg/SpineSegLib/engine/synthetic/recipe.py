@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.crew import Died, Share, run_jobs, shares
+from SpineSegLib.engine.errors import ComputeError, InputError
 from SpineSegLib.engine.files.writing import write_image
 from SpineSegLib.engine.synthetic.anatomy import Anatomy
 from SpineSegLib.engine.synthetic.cases import View, render_case
 from SpineSegLib.engine.synthetic.labelmaps import trunk_anatomy, vertebrae_anatomy, with_vertebrae
-from SpineSegLib.engine.synthetic.mixing import exchange_vertebrae, find_shapes
+from SpineSegLib.engine.synthetic.mixing import VertebraShape, exchange_vertebrae, find_shapes
 from SpineSegLib.engine.synthetic.phantom import make_phantom
 from SpineSegLib.engine.synthetic.rib_heads import with_rib_heads
 from SpineSegLib.engine.synthetic.vertebra import NUMBERS
@@ -48,8 +51,37 @@ _PHANTOM_REGIONS = {
 }
 
 
+@dataclass(frozen=True)
+class _Job:
+    """Scans of a kind that are rendered at one go: the scan, or the new patient, with this number."""
+
+    kind: Literal["mixed", "wide", "short", "exchanged", "phantom", "head", "held out"]
+    number: int
+    out: Path
+    seed: int
+
+    @property
+    def scans(self) -> range:
+        """Their numbers."""
+        return _scans_of(self.number) if self.kind == "exchanged" else range(self.number, self.number + 1)
+
+    def done(self) -> bool:
+        """Whether all of them are there, which can be told without building an anatomy."""
+        kinds = ("phantom", "head")  # which count for themselves
+        for number in self.scans:
+            there = [p for p in self.out.glob(f"*_{number:04d}") if _complete(p)]
+            named = [p.name.partition("_")[0] for p in there]
+            if not any(name == self.kind if self.kind in kinds else name not in kinds for name in named):
+                return False
+        return True
+
+
 def render_recipe(
-    source: Path, out: Path, seed: int = 1, progress: Callable[[int, int], None] = lambda _done, _count: None
+    source: Path,
+    out: Path,
+    seed: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _count: None,
+    places: Sequence[Share] | None = None,
 ) -> tuple[Path, Path]:
     """Render the recipe's cases from the label maps in `source`; returns the folders of training and validation cases.
 
@@ -57,36 +89,73 @@ def render_recipe(
     easily taken for spine), short scans of where the ribs end, anatomies whose vertebrae were exchanged for those of
     others, procedural phantoms, and heads, which hold no spine. By the cases of a third folder, "test", nothing is to
     be chosen.
-    Cases that exist already are kept, so that a run that was broken off goes on. Raises InputError where a file is
-    missing. `progress` gets the number of cases done and the total.
+    Cases that exist already are kept, so that a run that was broken off goes on. `progress` gets the number of cases
+    done and the total. `places`: see `crew.shares`; None: a process for every core. To be called from a program that
+    can be started again by multiprocessing.
+    Raises InputError where a file is missing, ComputeError where a process ends without having written its case.
     """
-    anatomies = list(load_anatomies(source, seed))
-    validation = [a for a in anatomies if a.name in VALIDATION]
-    training = [a for a in anatomies if a.name not in VALIDATION]
-    trunks = [a for a in training if a.name in TRUNKS]
-    total = MIXED_CASES + WIDE_CASES + SHORT_CASES + EXCHANGED * SCANS_OF_EACH + PHANTOMS + HEADS
-    total += VALIDATION_CASES + TEST_CASES
-    done = 0
-
-    def one_more() -> None:
-        nonlocal done
-        done += 1
+    for file in (*TRUNKS.values(), *BETTER_SPINES.values(), *(f"{mask}.nii.gz" for mask in VERTEBRAE)):
+        _existing(source / file)
+    training, validation, test = (out / name for name in ("training", "validation", "test"))
+    jobs = [
+        *(_Job("mixed", number, training, seed) for number in range(MIXED_CASES)),
+        *(_Job("wide", _FIRST_WIDE + number, training, seed) for number in range(WIDE_CASES)),
+        *(_Job("short", _FIRST_SHORT + number, training, seed) for number in range(SHORT_CASES)),
+        *(_Job("exchanged", number, training, seed) for number in range(EXCHANGED)),
+        *(_Job("phantom", number, training, seed) for number in range(PHANTOMS)),
+        *(_Job("head", number, training, seed) for number in range(HEADS)),
+        *(_Job("held out", number, validation, seed + 1) for number in range(VALIDATION_CASES)),
+        *(_Job("held out", _FIRST_TEST + number, test, seed + _TEST_SEED) for number in range(TEST_CASES)),
+    ]
+    total = sum(len(job.scans) for job in jobs)
+    jobs = [job for job in jobs if not job.done()]
+    done = total - sum(len(job.scans) for job in jobs)
+    places = shares(len(jobs), cores_each=1) if places is None else places
+    for number, rendered in run_jobs(partial(_render, source, seed), jobs, places):
+        if isinstance(rendered, Died):
+            raise ComputeError(
+                "A process that renders scans ended, probably for lack of memory; close other programs and give the "
+                "same command again, which keeps what is rendered."
+            )
+        done += len(jobs[number].scans)
         progress(done, total)
+    return training, validation
 
-    folders = out / "training", out / "validation"
-    # Trunks show the real surroundings of their spine, so they come up twice as often.
-    render_cases(trunks + training, folders[0], range(MIXED_CASES), seed, progress=one_more)
-    render_cases(trunks, folders[0], range(_FIRST_WIDE, _FIRST_WIDE + WIDE_CASES), seed, "wide", one_more)
-    with_last_ribs = [a for a in training if (a.vertebrae == NUMBERS["T12"]).any()]
-    short = range(_FIRST_SHORT, _FIRST_SHORT + SHORT_CASES)
-    render_cases(with_last_ribs, folders[0], short, seed, "short", one_more)
-    render_exchanged(training, folders[0], range(EXCHANGED), seed, progress=one_more)
-    render_phantoms(folders[0], range(PHANTOMS), seed, progress=one_more)
-    render_heads(folders[0], range(HEADS), progress=one_more)
-    render_cases(validation, folders[1], range(VALIDATION_CASES), seed + 1, progress=one_more)
-    test = range(_FIRST_TEST, _FIRST_TEST + TEST_CASES)
-    render_cases(validation, out / "test", test, seed + _TEST_SEED, progress=one_more)
-    return folders
+
+def _render(source: Path, seed: int, job: _Job) -> None:
+    """Render the scans of a job, in one of the processes. `seed`: of the anatomies."""
+    numbers = range(job.number, job.number + 1)
+    if job.kind == "phantom":
+        render_phantoms(job.out, numbers, job.seed)
+    elif job.kind == "head":
+        render_heads(job.out, numbers)
+    else:
+        anatomies = _all_anatomies(source, seed)
+        training = [a for a in anatomies if a.name not in VALIDATION]
+        trunks = [a for a in training if a.name in TRUNKS]
+        if job.kind == "mixed":  # trunks show the real surroundings of their spine, so they come up twice as often
+            render_cases(trunks + training, job.out, numbers, job.seed)
+        elif job.kind == "wide":
+            render_cases(trunks, job.out, numbers, job.seed, "wide")
+        elif job.kind == "short":
+            with_last_ribs = [a for a in training if (a.vertebrae == NUMBERS["T12"]).any()]
+            render_cases(with_last_ribs, job.out, numbers, job.seed, "short")
+        elif job.kind == "exchanged":
+            render_exchanged(training, _all_shapes(source, seed), job.out, numbers, job.seed)
+        else:
+            render_cases([a for a in anatomies if a.name in VALIDATION], job.out, numbers, job.seed)
+
+
+@cache
+def _all_anatomies(source: Path, seed: int) -> tuple[Anatomy, ...]:
+    """Those of `load_anatomies`, built once a process."""
+    return tuple(load_anatomies(source, seed))
+
+
+@cache
+def _all_shapes(source: Path, seed: int) -> list[VertebraShape]:
+    """The vertebrae of those to train on."""
+    return shapes_of([a for a in _all_anatomies(source, seed) if a.name not in VALIDATION])
 
 
 def load_anatomies(folder: Path, seed: int = 0) -> Iterator[Anatomy]:
@@ -113,18 +182,10 @@ def _completed(anatomy: Anatomy, body: str, rng: np.random.Generator) -> Anatomy
     return with_rib_heads(anatomy, rng) if body in HEADLESS_RIBS else anatomy
 
 
-def render_cases(
-    anatomies: list[Anatomy],
-    out: Path,
-    numbers: range,
-    seed: int,
-    view: View | None = None,
-    progress: Callable[[], None] = lambda: None,
-) -> None:
+def render_cases(anatomies: Sequence[Anatomy], out: Path, numbers: range, seed: int, view: View | None = None) -> None:
     """Render the cases with these numbers into `out`, each a folder with ct.nrrd, mask.nii.gz and its patient's name.
 
-    A case depends on its number and `seed` alone, whatever was rendered before. `view`: see `render_case`; `progress`
-    is called after each case.
+    A case depends on its number and `seed` alone, whatever was rendered before. `view`: see `render_case`.
     """
     for number in numbers:
         anatomy = anatomies[number % len(anatomies)]
@@ -132,28 +193,35 @@ def render_cases(
         if not _complete(folder):
             case = render_case(anatomy, np.random.default_rng([seed, number]), view)
             _write_case(folder, anatomy.name, case.image, case.mask)
-        progress()
+
+
+def shapes_of(anatomies: Sequence[Anatomy]) -> list[VertebraShape]:
+    """The whole vertebrae of these patients, each patient's once."""
+    patients = {_owner(anatomy): anatomy for anatomy in anatomies}
+    return [shape for name, a in patients.items() for shape in find_shapes(name, a.vertebrae, a.spacing)]
 
 
 def render_exchanged(
-    anatomies: list[Anatomy], out: Path, numbers: range, seed: int, progress: Callable[[], None] = lambda: None
+    anatomies: Sequence[Anatomy], shapes: Sequence[VertebraShape], out: Path, numbers: range, seed: int
 ) -> None:
     """Render `SCANS_OF_EACH` cases of each of these new patients like `render_cases`.
 
-    Each is one of `anatomies` in turn, most of its vertebrae exchanged for those of the others.
+    Each is one of `anatomies` in turn, most of its vertebrae exchanged for others of `shapes`.
     """
-    patients = {_owner(anatomy): anatomy for anatomy in anatomies}
-    shapes = [s for name, a in patients.items() for s in find_shapes(name, a.vertebrae, a.spacing)]
     for number in numbers:
-        cases = range(_FIRST_EXCHANGED + number * SCANS_OF_EACH, _FIRST_EXCHANGED + (number + 1) * SCANS_OF_EACH)
         host = anatomies[number % len(anatomies)]
         name = f"{host.name}-exchanged{number:02d}"
         anatomy = host
-        if not all(_complete(out / f"{name}_{case:04d}") for case in cases):
+        if not all(_complete(out / f"{name}_{case:04d}") for case in _scans_of(number)):
             rng = np.random.default_rng([seed, 400, number])
             vertebrae = exchange_vertebrae(_owner(host), host.vertebrae, shapes, host.spacing, rng)
             anatomy = with_vertebrae(host, vertebrae, rng)
-        render_cases([replace(anatomy, name=name)], out, cases, seed, progress=progress)
+        render_cases([replace(anatomy, name=name)], out, _scans_of(number), seed)
+
+
+def _scans_of(number: int) -> range:
+    """Numbers of the cases of a new patient."""
+    return range(_FIRST_EXCHANGED + number * SCANS_OF_EACH, _FIRST_EXCHANGED + (number + 1) * SCANS_OF_EACH)
 
 
 def _owner(anatomy: Anatomy) -> str:
@@ -161,7 +229,7 @@ def _owner(anatomy: Anatomy) -> str:
     return anatomy.name.split("-")[0]
 
 
-def render_phantoms(out: Path, numbers: range, seed: int, progress: Callable[[], None] = lambda: None) -> None:
+def render_phantoms(out: Path, numbers: range, seed: int) -> None:
     """Render procedural phantoms into `out` like `render_cases`; every fourth shows the whole trunk."""
     for number in numbers:
         folder = out / f"phantom_{number:04d}"
@@ -170,17 +238,15 @@ def render_phantoms(out: Path, numbers: range, seed: int, progress: Callable[[],
             region = str(np.random.default_rng([seed, number, 1]).choice(_PHANTOM_REGIONS[view]))
             phantom = make_phantom(_FIRST_PHANTOM + number, view=view, region=region)
             _write_case(folder, folder.name, phantom.image, phantom.mask)
-        progress()
 
 
-def render_heads(out: Path, numbers: range, progress: Callable[[], None] = lambda: None) -> None:
+def render_heads(out: Path, numbers: range) -> None:
     """Render procedural heads above the foramen magnum into `out` like `render_cases`."""
     for number in numbers:
         folder = out / f"head_{number:04d}"
         if not _complete(folder):
             head = make_phantom(_FIRST_PHANTOM + number, kind="head")
             _write_case(folder, folder.name, head.image, head.mask)
-        progress()
 
 
 def _complete(folder: Path) -> bool:

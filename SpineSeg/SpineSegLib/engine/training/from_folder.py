@@ -57,30 +57,45 @@ class TrainingResult:
     left_out: tuple[str, ...] = ()
 
 
+def find_and_split(
+    datasets: Sequence[Path], validation: Path | None, settings: TrainingSettings
+) -> tuple[list[TrainingCase | PublicCase], list[TrainingCase | PublicCase]]:
+    """Training and validation cases: of the folder `validation`, or where it is None some patients of `datasets`.
+
+    Raises InputError where there are too few, or a patient is in both.
+    """
+    training = [case for dataset in datasets for case in find_cases(dataset)]
+    if validation is None:
+        return split_patients(training, settings.validation_share, settings.seed)
+    held_out = find_cases(validation)
+    shared = {c.patient for c in training} & {c.patient for c in held_out}
+    if shared:
+        raise InputError(f"{len(shared)} patients are in both training and validation; remove them from one.")
+    return training, held_out
+
+
 def train(
-    datasets: Sequence[Path],
+    training_cases: Sequence[TrainingCase | PublicCase],
+    validation_cases: Sequence[TrainingCase | PublicCase],
     out: Path,
     start: Preset | Path,
     settings: TrainingSettings,
     name: str,
-    validation: Path | None = None,
     licence: str = "",
     description: str = "",
     report: Callable[[Progress], None] = lambda _: None,
     note: Callable[[str], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train on the cases in the folders `datasets` and write the best weights as a new model file `out`.
+    """Train on cases, see `find_and_split`, and write the best weights as a new model file `out`.
 
-    `start`: a preset to train from scratch, or a model file to go on from. `validation`: folder of validation cases;
-    without it patients of `datasets` are split. `note` gets a sentence for each case that is left out. Work in progress
-    lies in a folder beside `out`; a training that was broken off goes on from its last epoch when it is called again
-    with the same arguments. The learning curve is drawn there after every epoch.
+    `start`: a preset to train from scratch, or a model file to go on from. `note` gets a sentence for each case that is
+    left out. Work in progress lies in a folder beside `out`; a training that was broken off goes on from its last epoch
+    when it is called again with the same arguments. The learning curve is drawn there after every epoch.
 
     Raises InputError, ModelError, OutputError; ComputeError where the loss stops being a number.
     """
     check_new_model(out)
     preset, parent = _starting_point(start)
-    training_cases, validation_cases = _cases(datasets, validation, settings)
     left_out: list[str] = []
 
     def leave_out(sentence: str) -> None:
@@ -203,16 +218,3 @@ def _starting_point(start: Preset | Path) -> tuple[Preset, ModelInfo | None]:
         return start, None
     info = read_info(start)
     return Preset(info.architecture, info.preprocessing, info.labels), info
-
-
-def _cases(
-    datasets: Sequence[Path], validation: Path | None, settings: TrainingSettings
-) -> tuple[list[TrainingCase | PublicCase], list[TrainingCase | PublicCase]]:
-    training = [case for dataset in datasets for case in find_cases(dataset)]
-    if validation is None:
-        return split_patients(training, settings.validation_share, settings.seed)
-    held_out = find_cases(validation)
-    shared = {c.patient for c in training} & {c.patient for c in held_out}
-    if shared:
-        raise InputError(f"{len(shared)} patients are in both training and validation; remove them from one.")
-    return training, held_out

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from small_anatomy import small_anatomy, write_trunk
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.synthetic.anatomy import Anatomy, Deformation, roughen, spine_kinds, warp
 from SpineSegLib.engine.synthetic.cases import render_case
@@ -14,24 +15,6 @@ from SpineSegLib.engine.synthetic.tissues import Tissue
 from SpineSegLib.engine.training.training_data import find_cases
 
 STILL = Deformation(np.eye(3), (), (0.0, 100.0, 0.0), False, (0.0, 20.0, 1.0, 1.0))
-
-
-def small_anatomy() -> Anatomy:
-    """Four vertebrae with a canal and processes, a sacrum below and a rib beside them, in a muscle box."""
-    tissue = np.full((150, 90, 100), Tissue.MUSCLE, dtype=np.uint8)
-    tissue[:, :, :4] = tissue[:, :, -4:] = Tissue.AIR
-    vertebrae = np.zeros_like(tissue)
-    z, y, x = np.mgrid[:150, :90, :100]
-    for n in range(4):
-        at = 50 + 25 * n
-        body = (np.abs(z - at) < 9) & (np.hypot(x - 40, (y - 30) * 1.2) < 17)
-        spinous = (np.abs(z - at) < 5) & (np.abs(x - 40) < 3) & (y > 52) & (y < 75)
-        vertebrae[body | spinous] = 23 - n
-    vertebrae[(z < 36) & (z > 5) & (np.hypot(x - 40, y - 35) < 5 + z / 2.2)] = 26
-    tissue[vertebrae > 0] = Tissue.VERTEBRA
-    tissue[vertebrae == 26] = Tissue.SACRUM
-    tissue[(np.hypot(z - 100, y - 30) < 5) & (x > 64) & (x < 90)] = Tissue.RIB
-    return Anatomy.from_tissue("small", tissue, vertebrae, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -145,20 +128,6 @@ def test_cases_depend_on_their_number_alone(anatomy, tmp_path):
 def test_structures_by_name(name, tissue, number):
     assert tissue_of(name) == tissue
     assert vertebra_number(name) == number
-
-
-def write_trunk(path) -> None:
-    """The small anatomy as a .seg.nrrd with names, stored the other way round, 1.5 mm slices."""
-    small = small_anatomy()
-    labels = np.where(small.vertebrae > 0, small.vertebrae, np.where(small.tissue == Tissue.RIB, 30, 0))
-    image = sitk.GetImageFromArray(labels.astype(np.uint8)[::3, ::2, ::2])
-    image.SetSpacing((2.0, 2.0, 3.0))
-    image = sitk.DICOMOrient(image, "RAS")
-    names = {20: "L1 vertebra", 21: "L2 vertebra", 22: "L3 vertebra", 23: "L4 vertebra", 26: "Sacrum", 30: "left rib 9"}
-    for n, (value, name) in enumerate(names.items()):
-        image.SetMetaData(f"Segment{n}_LabelValue", str(value))
-        image.SetMetaData(f"Segment{n}_Name", name)
-    sitk.WriteImage(image, str(path))
 
 
 def test_trunk_from_a_label_map(tmp_path):

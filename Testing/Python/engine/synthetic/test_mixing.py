@@ -112,12 +112,14 @@ def test_new_patients_are_cases_of_their_own_and_depend_on_their_number_alone(tm
     monkeypatch.setattr(recipe, "SCANS_OF_EACH", 1)
     host = patient()
     donor = replace(host, name="donor", vertebrae=spine((10, 17, 19), hollow=True))
-    recipe.render_exchanged([host, donor], tmp_path / "a", range(2), seed=2)
-    recipe.render_exchanged([host, donor], tmp_path / "b", range(1, 2), seed=2)
+    patients = [host, donor]
+    shapes = recipe.shapes_of(patients)
+    recipe.render_exchanged(patients, shapes, tmp_path / "a", range(2), seed=2)
+    recipe.render_exchanged(patients, shapes, tmp_path / "b", range(1, 2), seed=2)
     names = [sorted(p.name for p in (tmp_path / folder).iterdir()) for folder in "ab"]
     assert names == [["donor-exchanged01_3001", "host-body-exchanged00_3000"], ["donor-exchanged01_3001"]]
     files = [tmp_path / folder / names[1][0] / "ct.nrrd" for folder in "ab"]
     np.testing.assert_array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in files))
     written = files[0].stat().st_mtime_ns
-    recipe.render_exchanged([host, donor], tmp_path / "a", range(2), seed=2)
+    recipe.render_exchanged(patients, shapes, tmp_path / "a", range(2), seed=2)
     assert files[0].stat().st_mtime_ns == written

@@ -16,7 +16,7 @@ from SpineSegLib.engine.models.model_file import read_peaks
 from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import Architecture, Preset, build_unet
-from SpineSegLib.engine.training.from_folder import TrainingSettings, cool, fingerprint, train
+from SpineSegLib.engine.training.from_folder import TrainingSettings, cool, find_and_split, fingerprint, train
 from SpineSegLib.engine.training.training_data import find_cases
 
 TINY = Preset(Architecture(inputs=1, outputs=1, width=4, depth=2),
@@ -43,10 +43,14 @@ def dataset(tmp_path_factory) -> Path:
     return folder
 
 
+def train_on(dataset, out, start, settings, name, **more):
+    return train(*find_and_split([dataset], None, settings), out, start, settings, name, **more)
+
+
 def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     out = tmp_path / "ball.weights.h5"
     seen = []
-    result = train([dataset], out, TINY, TrainingSettings(epochs=3, **QUICK), "ball", report=seen.append)
+    result = train_on(dataset, out, TINY, TrainingSettings(epochs=3, **QUICK), "ball", report=seen.append)
     assert out.exists()
     assert result.info.metrics["validation_dice"] > 0.9
     assert (result.info.version, result.info.parent) == (1, None)
@@ -64,9 +68,9 @@ def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     assert (folder / "curve.png").stat().st_size > 5000
     assert not (folder / "prepared").exists()
     with pytest.raises(OutputError, match="never overwritten"):
-        train([dataset], out, TINY, TrainingSettings(epochs=1, **QUICK), "ball")
+        train_on(dataset, out, TINY, TrainingSettings(epochs=1, **QUICK), "ball")
     # Going on from it makes the next version, which names its parent.
-    second = train([dataset], tmp_path / "next.weights.h5", out, TrainingSettings(epochs=1, **QUICK), "ball")
+    second = train_on(dataset, tmp_path / "next.weights.h5", out, TrainingSettings(epochs=1, **QUICK), "ball")
     assert (second.info.version, second.info.parent) == (2, "ball 1")
     assert second.info.metrics["validation_dice"] > 0.9
 
@@ -77,7 +81,7 @@ class KilledError(Exception):
 
 def test_goes_on_from_the_last_epoch(dataset, tmp_path):
     settings = TrainingSettings(epochs=3, mixed_precision=False, **QUICK)
-    whole = train([dataset], tmp_path / "whole.weights.h5", TINY, settings, "whole")
+    whole = train_on(dataset, tmp_path / "whole.weights.h5", TINY, settings, "whole")
 
     def kill(progress):
         if progress.epoch == 3 and progress.step == 4:
@@ -85,10 +89,10 @@ def test_goes_on_from_the_last_epoch(dataset, tmp_path):
 
     out = tmp_path / "broken.weights.h5"
     with pytest.raises(KilledError):
-        train([dataset], out, TINY, settings, "broken", report=kill)
+        train_on(dataset, out, TINY, settings, "broken", report=kill)
     assert not out.exists()
     epochs = []
-    resumed = train([dataset], out, TINY, settings, "broken", report=lambda p: epochs.append(p.epoch))
+    resumed = train_on(dataset, out, TINY, settings, "broken", report=lambda p: epochs.append(p.epoch))
     assert {e for e in epochs if e} == {3}
     # As if it had never been broken off: same batches, same optimiser state.
     np.testing.assert_allclose([h["loss"] for h in resumed.history], [h["loss"] for h in whole.history], rtol=1e-3)
