@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+# Tests mostly compute on one core or wait: two files at once take two thirds of the time of one.
+TWO := --numprocesses 2 --dist loadfile
 
 .PHONY: demo web test bench lint clean
 
@@ -37,8 +39,8 @@ web: $(VENV)/.web
 
 test: $(VENV)/.developing
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --ignore Testing/Python/panel --ignore Testing/Python/shell
-	$(BIN)/python -m pytest Testing/Python/panel Testing/Python/shell  # apart: TensorFlow and Mesa crash in one process
+	$(BIN)/python -m pytest $(TWO) --ignore Testing/Python/panel --ignore Testing/Python/shell
+	$(BIN)/python -m pytest $(TWO) Testing/Python/panel Testing/Python/shell  # apart: TensorFlow and Mesa crash in one process
 
 bench: $(VENV)/.benchmarking
 	$(BIN)/python -m Testing.Benchmarks.run

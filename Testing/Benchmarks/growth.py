@@ -11,7 +11,7 @@ from Testing.Benchmarks.rounds import MeasurementError, apart, run_program
 from Testing.Benchmarks.table import Candidate, Quantity, Table
 from Testing.Benchmarks.tall_ct import STEP, write_tall_ct
 
-SLICES = (50, 200, 600, 2000)
+SLICES = (50, 200, 500, 2000)
 LIMIT_MB = 4 * 1024
 QUANTITIES = (Quantity("process_seconds", "whole process, s", 1), Quantity("peak_memory_mb", "peak memory, MB", 0))
 

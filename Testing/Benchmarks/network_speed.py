@@ -58,13 +58,10 @@ def measure_network(
     """
     best_too = len(batches) > 1
     quantities = [quantity for quantity in QUANTITIES if best_too or "best" not in quantity.key]
-    model = folder / f"{name}.weights.h5"
-    apart(write_random_model, name, preset, model)
+    model = random_model(name, preset, folder)
     possible = [engine for engine in engines if engine.possible]
     if CONVERTED in possible or ONNX in possible:
         apart(convert, model)
-    if INT8 in possible:
-        apart(write_int8_model, model)
     sample: list[float] = []
     with ExitStack() as stack:
         measures = {
@@ -86,15 +83,24 @@ def measure_network(
     return Table(f"Same network, {which}: {name}", conditions, tuple(quantities), candidates, NAMES[PLAIN])
 
 
-def write_random_model(name: str, preset: Preset, path: Path) -> None:
-    """Write an untrained model; to be called `apart`."""
+def random_model(name: str, preset: Preset, folder: Path) -> Path:
+    """File of an untrained model, and beside it where int8 is possible one for that; written where they aren't yet."""
+    path = folder / f"{name}.weights.h5"
+    if not path.exists():
+        apart(_write_random_model, name, preset, path)
+        if INT8.possible:
+            apart(_write_int8_model, path)
+    return path
+
+
+def _write_random_model(name: str, preset: Preset, path: Path) -> None:
     activate(choose_backend("cpu"))
     info = ModelInfo(name, 1, preset.architecture, preset.preprocessing, preset.labels)
     save_model(build_unet(info.architecture), info, path)
 
 
-def write_int8_model(path: Path) -> None:
-    """Write a model once more, with the ranges that int8 needs, of random slices; to be called `apart`."""
+def _write_int8_model(path: Path) -> None:
+    """Write a model once more, with the ranges that int8 needs, of random slices."""
     info, weights = read_weights(path)
     slices = np.random.default_rng(1).random((1, 256, 256, info.architecture.inputs), dtype=np.float32)
     peaks = measured_peaks(info.architecture, weights, [slices])

@@ -72,8 +72,8 @@ def main() -> int:
     activate(choose_backend("cpu", purpose="train"))
 
     def tell(progress: Progress) -> None:
-        if progress.step == progress.steps:
-            print(f"{progress.stage} {progress.epoch}: loss {progress.loss:.4f}", file=sys.stderr)
+        if progress.stage == "training" and progress.step == progress.steps:
+            print(f"epoch {progress.epoch}: loss {progress.loss:.4f}", file=sys.stderr)
 
     try:
         training, validation = find_and_split([options.training], options.validation, settings)

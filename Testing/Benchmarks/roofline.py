@@ -1,7 +1,7 @@
 """How near the limit: the network's operations a second beside the most that this machine was seen to do.
 
-The limit is no data sheet's but measured in the same rounds: the faster of a large matrix product and a 3x3 convolution
-of many channels, by the library that computes the network. This module as a program measures one device.
+The limit is no data sheet's but measured in the same rounds: the faster of a large matrix product and 3x3 convolutions
+of many channels in a row, by the library that computes the network. This module as a program measures one device.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from SpineSegLib.engine.models.network import Network
 from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.unet import Architecture, Preset
 
-from Testing.Benchmarks.engines import INT8, int8_model
-from Testing.Benchmarks.network_speed import write_int8_model, write_random_model
-from Testing.Benchmarks.rounds import REPOSITORY, apart, rounds_within
+from Testing.Benchmarks.engines import int8_model
+from Testing.Benchmarks.network_speed import random_model
+from Testing.Benchmarks.rounds import REPOSITORY, rounds_within
 from Testing.Benchmarks.table import Candidate, Quantity, Table
 
 QUANTITIES = (
@@ -35,9 +35,10 @@ QUANTITIES = (
     Quantity("share", "% of the limit", 0, compared=False),
 )
 PRODUCT = 2048  # rows and columns of the matrices
-CHANNELS, SIDE = 256, 64  # of the convolution
+CHANNELS, SIDE = 256, 64  # of the convolutions
+ROW = 6  # convolutions one after the other: what turning layouts and precisions costs at both ends hardly counts
 EIGHT, HALF, FULL = "int8", "half precision", "float32"
-LIMITS = ("matrix product", "3x3 convolution")
+LIMITS = ("matrix product", "3x3 convolutions")
 # Does the work once.
 Work = Callable[[], Any]
 
@@ -75,12 +76,7 @@ def measure_roofline(
 
     `budget`: see `rounds_within`, for each of the two.
     """
-    models = []
-    for name, preset in presets:
-        models.append(folder / f"limit {name}.weights.h5")
-        apart(write_random_model, name, preset, models[-1])
-        if INT8.possible:
-            apart(write_int8_model, models[-1])
+    models = [random_model(name, preset, folder) for name, preset in presets]
     candidates: list[Candidate] = []
     for device in ("cpu", "gpu"):
         if device == "gpu" and nvidia_gpu() is None:
@@ -98,10 +94,10 @@ def measure_roofline(
         candidates += [Candidate(name, device, tuple(each)) for name, each in found.items()]
     conditions = (
         f"Networks on one slice of {size} x {size} pixels; operations are the multiplications and additions of their "
-        "convolutions. The limit is the faster of a matrix product "
-        f"({PRODUCT} x {PRODUCT}) and a 3x3 convolution ({CHANNELS} channels, {SIDE} x {SIDE} pixels) in the same "
-        "precision and round, the fastest of three in a row of each. Half precision is bfloat16 on CPUs. SpineSeg "
-        "computes in int8 where CPU and model are fit for that, or else in half precision, unless told to be exact."
+        f"convolutions. The limit is the faster of a matrix product ({PRODUCT} x {PRODUCT}) and {ROW} 3x3 convolutions "
+        f"after each other ({CHANNELS} channels, {SIDE} x {SIDE} pixels) in the same precision and round, the fastest "
+        "of three in a row of each. Half precision is bfloat16 on CPUs. SpineSeg computes in int8 where CPU and model "
+        "are fit for that, or else in half precision, unless told to be exact."
     )
     return Table("How near the limit", conditions, QUANTITIES, tuple(candidates), None)
 
@@ -140,7 +136,7 @@ def _seconds(work: Work, clock: Callable[[], float]) -> float:
 
 
 def _works(device: str, size: int, models: Sequence[Path]) -> dict[str, tuple[str, float, Work]]:
-    product, convolution = 2.0 * PRODUCT**3, 18.0 * CHANNELS**2 * SIDE**2
+    product, convolution = 2.0 * PRODUCT**3, ROW * 18.0 * CHANNELS**2 * SIDE**2
     choice = choose_backend(device)
     activate(choice)
     limit = {"openvino": _openvino_limit, "tensorflow": _tensorflow_limit, "torch": _torch_limit}[choice.backend]
@@ -178,12 +174,14 @@ def _openvino_limit(name: str, precision: str, device: str) -> Work:
     shape = (PRODUCT, PRODUCT) if product else (CHANNELS, CHANNELS, 3, 3)
     if precision == EIGHT:
         low, high = np.float32(0), np.float32(1)
-        a = ops.fake_quantize(x, low, high, low, high, 256)
         kernel = ops.convert(ops.constant(random.integers(-127, 128, shape, np.int8)), np.float32)
-        b = ops.multiply(kernel, np.float32(1 / 127))
+        weights = ops.multiply(kernel, np.float32(1 / 127))
     else:
-        a, b = x, ops.constant(random.random(shape, np.float32))
-    y = ops.matmul(a, b, False, True) if product else ops.convolution(a, b, *[[1, 1]] * 4)
+        weights = ops.constant(random.random(shape, np.float32))
+    y = x
+    for _ in range(1 if product else ROW):
+        a = ops.fake_quantize(y, low, high, low, high, 256) if precision == EIGHT else y
+        y = ops.matmul(a, weights, False, True) if product else ops.convolution(a, weights, *[[1, 1]] * 4)
     settings = {"PERFORMANCE_HINT": "LATENCY"}
     if precision == FULL:
         settings["INFERENCE_PRECISION_HINT"] = "f32"
@@ -205,7 +203,9 @@ def _torch_limit(name: str, precision: str, device: str) -> Work:
 
     def work() -> None:
         with torch.inference_mode():
-            torch.matmul(a, b) if name == LIMITS[0] else torch.nn.functional.conv2d(a, b, padding=1)
+            y = a
+            for _ in range(1 if name == LIMITS[0] else ROW):
+                y = torch.matmul(y, b) if name == LIMITS[0] else torch.nn.functional.conv2d(y, b, padding=1)
             if place == "cuda":
                 torch.cuda.synchronize()
 
@@ -224,7 +224,9 @@ def _tensorflow_limit(name: str, precision: str, device: str) -> Work:
 
     @tf.function
     def once() -> Any:
-        y = tf.matmul(a, b) if name == LIMITS[0] else tf.nn.conv2d(a, b, 1, "SAME")
+        y = a
+        for _ in range(1 if name == LIMITS[0] else ROW):
+            y = tf.matmul(y, b) if name == LIMITS[0] else tf.nn.conv2d(y, b, 1, "SAME")
         return tf.reduce_max(y)  # its value can be waited for without copying all
 
     return lambda: once().numpy()

@@ -31,11 +31,11 @@ class Died:
     code: int | None
 
 
-def shares(count: int, gpus: int = 0, cores_each: int = CORES_EACH) -> list[Share]:
+def shares(count: int, gpus: int = 0, cores_each: int = CORES_EACH, memory_each: int = MEMORY_EACH) -> list[Share]:
     """How to divide the machine among up to `count` processes: one a GPU, or one for every `cores_each` cores as far
-    as memory allows; at least one."""
+    as there are `memory_each` bytes for each; at least one."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    number = gpus or min(len(cores) // cores_each, _memory() // MEMORY_EACH)
+    number = gpus or min(len(cores) // cores_each, _memory() // memory_each)
     number = max(1, min(number, count))
     parts = [tuple(cores[n::number]) or tuple(cores) for n in range(number)]
     return [Share(part, _environment(part, n if gpus else None)) for n, part in enumerate(parts)]

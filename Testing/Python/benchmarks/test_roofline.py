@@ -70,7 +70,7 @@ def test_the_network_written_in_torch_is_the_same_and_torch_counts_the_same(tmp_
 def test_the_limit_is_the_best_of_the_same_precision_and_round():
     works = {
         "matrix product, half": (HALF, 8e9, lambda: None),
-        "3x3 convolution, half": (HALF, 8e9, lambda: None),
+        "3x3 convolutions, half": (HALF, 8e9, lambda: None),
         "SpineSeg, half": (HALF, 6e9, lambda: None),
         "matrix product, full": (FULL, 8e9, lambda: None),
         "SpineSeg, full": (FULL, 6e9, lambda: None),

@@ -89,8 +89,8 @@ def test_the_command_writes_its_tables(tmp_path):
     assert list(results["seconds"]) == ["limit"]
     (table,) = results["tables"]
     rows = {row["name"]: row for row in table["rows"]}
-    assert {"matrix product, float32", "3x3 convolution, float32", "SpineSeg tiny, float32"} <= set(rows)
-    shares = [rows[f"{limit}, float32"]["rounds"] for limit in ("matrix product", "3x3 convolution")]
+    assert {"matrix product, float32", "3x3 convolutions, float32", "SpineSeg tiny, float32"} <= set(rows)
+    shares = [rows[f"{limit}, float32"]["rounds"] for limit in ("matrix product", "3x3 convolutions")]
     for both in zip(*shares, strict=True):
         assert max(numbers["share"] for numbers in both) == pytest.approx(100)
     assert len(rows["SpineSeg tiny, float32"]["rounds"]) == 2

@@ -75,7 +75,8 @@ def test_shares(monkeypatch, cores, memory, jobs, gpus, sizes):
 def test_a_process_for_every_core(monkeypatch, memory, count):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     monkeypatch.setattr(crew, "_memory", lambda: memory * 2**30)
-    assert len(shares(9, cores_each=1)) == count
+    assert len(shares(9, cores_each=1, memory_each=2**31)) == count
+    assert len(shares(9, cores_each=1, memory_each=2**32)) == max(1, min(4, memory // 4))
 
 
 def test_gpus_are_those_of_this_process(monkeypatch):

@@ -44,6 +44,7 @@ VALIDATION_CASES, TEST_CASES = 16, 32
 EXCHANGED, SCANS_OF_EACH = 60, 3  # anatomies with the vertebrae of others, and scans of each
 _FIRST_TEST, _FIRST_WIDE, _FIRST_SHORT, _FIRST_EXCHANGED = 200, 1000, 2000, 3000  # numbers of the cases of a kind
 _TEST_SEED = 176  # more than the seed of training
+_MEMORY = 3 * 2**30  # bytes that a process with all anatomies takes, rounded up
 _FIRST_PHANTOM = 10_000  # seeds of the phantoms; smaller ones stay for testing
 _PHANTOM_REGIONS = {
     "spine": ("lumbar", "lumbosacral", "thoracolumbar", "thoracic"),
@@ -110,7 +111,7 @@ def render_recipe(
     total = sum(len(job.scans) for job in jobs)
     jobs = [job for job in jobs if not job.done()]
     done = total - sum(len(job.scans) for job in jobs)
-    places = shares(len(jobs), cores_each=1) if places is None else places
+    places = shares(len(jobs), cores_each=1, memory_each=_MEMORY) if places is None else places
     for number, rendered in run_jobs(partial(_render, source, seed), jobs, places):
         if isinstance(rendered, Died):
             raise ComputeError(

@@ -70,7 +70,7 @@ def find_and_split(
     held_out = find_cases(validation)
     shared = {c.patient for c in training} & {c.patient for c in held_out}
     if shared:
-        raise InputError(f"{len(shared)} patients are in both training and validation; remove them from one.")
+        raise InputError(f"Of the patients, {len(shared)} are in both training and validation; remove them from one.")
     return training, held_out
 
 

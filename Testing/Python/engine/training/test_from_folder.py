@@ -1,6 +1,7 @@
 """Training on small cases: it learns, resumes where it was broken off, and never overwrites."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy.special import logit
 
 pytest.importorskip("tensorflow", reason="training needs TensorFlow")
 
-from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.models.backends import installed_backends
 from SpineSegLib.engine.models.model_file import read_peaks
 from SpineSegLib.engine.models.openvino_graph import largest_in_int8
@@ -73,6 +74,19 @@ def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     second = train_on(dataset, tmp_path / "next.weights.h5", out, TrainingSettings(epochs=1, **QUICK), "ball")
     assert (second.info.version, second.info.parent) == (2, "ball 1")
     assert second.info.metrics["validation_dice"] > 0.9
+
+
+def test_patients_of_several_folders_train_and_validate_together(dataset, tmp_path):
+    folders = [tmp_path / "one", tmp_path / "others"]
+    shutil.copytree(dataset / "p0", folders[0] / "p0")
+    shutil.copytree(dataset / "p1", folders[1] / "p1")
+    training, validation = find_and_split(folders, None, TrainingSettings())
+    assert sorted([len(training), len(validation)]) == [1, 1]
+    assert {case.patient for case in (*training, *validation)} == {"p0", "p1"}
+    with pytest.raises(InputError, match="at least two patients"):
+        find_and_split(folders[:1], None, TrainingSettings())
+    with pytest.raises(InputError, match="1 are in both"):
+        find_and_split([dataset], folders[0], TrainingSettings())
 
 
 class KilledError(Exception):
