@@ -5,8 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-# Tests mostly compute on one core or wait: two files at once take two thirds of the time of one.
-TWO := --numprocesses 2 --dist loadfile
+# Tests mostly compute on one core or wait, so two at once take two thirds of the time; files of `loadfile` share fixtures.
+TWO := --numprocesses 2 --dist
 
 .PHONY: demo web test bench lint clean
 
@@ -39,8 +39,8 @@ web: $(VENV)/.web
 
 test: $(VENV)/.developing
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/python -m pytest $(TWO) --ignore Testing/Python/panel --ignore Testing/Python/shell
-	$(BIN)/python -m pytest $(TWO) Testing/Python/panel Testing/Python/shell  # apart: TensorFlow and Mesa crash in one process
+	$(BIN)/python -m pytest $(TWO) loadfile --ignore Testing/Python/panel --ignore Testing/Python/shell
+	$(BIN)/python -m pytest $(TWO) worksteal Testing/Python/panel Testing/Python/shell  # apart: TensorFlow and Mesa crash in one process
 
 bench: $(VENV)/.benchmarking
 	$(BIN)/python -m Testing.Benchmarks.run

@@ -74,7 +74,21 @@ def overlap(found, bone):
     return 2 * np.count_nonzero(found & bone) / max(np.count_nonzero(found) + np.count_nonzero(bone), 1)
 
 
-# Where there is nothing but vertebrae, phantoms are no rehearsal: the second one is quicker.
+def render_rehearsal(models):
+    """Columns where an earlier re-training would have left its phantoms, which take two minutes."""
+    from SpineSegLib.engine.training.retraining import PHANTOMS
+
+    for number in PHANTOMS:
+        folder = models / ".rehearsal" / f"phantom_{number:04d}"
+        folder.mkdir(parents=True)
+        image, bone = column_of_bone(number % 3)
+        sitk.WriteImage(image, str(folder / "ct.nrrd"))
+        mask = sitk.GetImageFromArray(bone.astype(np.uint8))
+        mask.CopyInformation(image)
+        sitk.WriteImage(mask, str(folder / "mask.nii.gz"))
+
+
+# Where there is nothing but vertebrae, phantoms are no rehearsal.
 @pytest.mark.parametrize(
     ("kind", "small_model"), [("made up", ("spine",)), ("real", ("vertebrae",))], indirect=["small_model"]
 )
@@ -86,6 +100,7 @@ def test_the_whole_loop(panel, shell, small_model, tmp_path, request, kind):
         # The untrained network draws thousands of islands, which take long to tidy.
         panel.logic.getParameterNode().postprocess = False
     else:
+        render_rehearsal(small_model)
         cases = [column_of_bone(0), column_of_bone(1)]
     volumes = []
     for number, (image, bone) in enumerate(cases):
@@ -106,6 +121,7 @@ def test_the_whole_loop(panel, shell, small_model, tmp_path, request, kind):
     run = panel.retrainSection.run
     assert run.state == "finished", run.message
     assert len(run.epochs) == 2
+    assert all((epoch["rehearsal_dice"] is None) == (kind == "real") for epoch in run.epochs)
     assert run.result["better"]
     assert run.result["parent"] == "small 1"
     assert panel.logic.getParameterNode().model == run.result["name"]

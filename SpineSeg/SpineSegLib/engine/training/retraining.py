@@ -74,13 +74,14 @@ SETTINGS = TrainingSettings(
 )
 REHEARSAL_SHARE = 0.5  # of every batch
 REHEARSAL_CASES, REHEARSAL_HELD_OUT = 6, 2
+PHANTOMS = (*range(REHEARSAL_CASES), *range(500, 500 + REHEARSAL_HELD_OUT))  # that are rehearsed, and held out
 GAIN = 0.001  # Dice by which a version must be better than its parent
 FALL = 0.005  # Dice that may be lost on rehearsal
 SHARES = (0.75, 0.5, 0.25)  # of the way from the starting model to what was learned
 APART = 0.05  # Dice by which the first share may be worse than the whole; if it is, the two models are too far apart
 SCORED_SLICES = 48  # per validation, shared among its cases
 PATIENCE = 3.0  # seconds; a program that was killed takes a moment to let go
-_SEED, _FIRST_HELD_OUT = 1, 500  # of the phantoms; nothing else is trained on those that are held out
+_PHANTOM_SEED = 1
 _SLICE_MULTIPLE = 64  # slices are padded to it, so that networks are compiled for few shapes
 _MEANS = ("validation_dice", "rehearsal_dice")
 _BEST, _HISTORY, _BASELINE = f"best{ENDING}", "history.json", "baseline.json"
@@ -334,13 +335,12 @@ class _Work:
         from SpineSegLib.engine.synthetic.recipe import render_phantoms
 
         place = user_models_dir() / ".rehearsal"
-        numbers = [*range(count), *range(_FIRST_HELD_OUT, _FIRST_HELD_OUT + held_out)]
-        for done, number in enumerate(numbers):
+        for done, number in enumerate(PHANTOMS):
             stage = "rendering phantoms to rehearse"
-            self.report("progress", stage=stage, done=done, of=len(numbers), seconds_left=None)
-            render_phantoms(place, range(number, number + 1), _SEED)
+            self.report("progress", stage=stage, done=done, of=len(PHANTOMS), seconds_left=None)
+            render_phantoms(place, range(number, number + 1), _PHANTOM_SEED)
         cases = {case.name: case for case in find_cases(place)}
-        wanted = [cases[f"phantom_{number:04d}"] for number in numbers]
+        wanted = [cases[f"phantom_{number:04d}"] for number in PHANTOMS]
         return wanted[:count], wanted[count:]
 
     def _prepared(self, cases: Sequence[CaseSource], stage: str) -> list[PreparedCase]:

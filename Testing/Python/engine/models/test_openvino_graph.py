@@ -164,16 +164,16 @@ def test_small_values_beside_a_large_one_are_not_lost_in_int8(largest):
 @pytest.mark.parametrize(
     ("features", "largest"),
     [
-        ({"avx2", "avx512_vnni"}, WITH_VNNI),
-        ({"avx2", "avx_vnni"}, WITH_VNNI),
-        ({"avx2", "avx512f"}, WITHOUT_VNNI),
-        ({"sse4_2", "avx"}, 0),
-        ({"asimd"}, 0),
+        (("avx2", "avx512_vnni"), WITH_VNNI),
+        (("avx2", "avx_vnni"), WITH_VNNI),
+        (("avx2", "avx512f"), WITHOUT_VNNI),
+        (("sse4_2", "avx"), 0),
+        (("asimd",), 0),
     ],
     ids=str,
 )
 def test_how_large_kernels_in_int8_may_be(features, largest, monkeypatch):
-    monkeypatch.setattr(openvino_graph, "cpu_has", lambda *asked: not features.isdisjoint(asked))
+    monkeypatch.setattr(openvino_graph, "cpu_has", lambda *asked: not set(features).isdisjoint(asked))
     assert largest_in_int8() == largest
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from SpineSegLib.engine.models.model_file import (
 from SpineSegLib.engine.models.openvino_graph import largest_in_int8
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.models.unet import Architecture, build_unet
+from SpineSegLib.engine.synthetic import recipe
 from SpineSegLib.engine.training import retraining, training_set
 from SpineSegLib.engine.training.retraining import keep_unfinished, plan, retrain, unfinished
 from SpineSegLib.engine.training.trainer import Trainer, TrainingSettings
@@ -156,6 +158,23 @@ def test_what_is_told_on_the_way(trained):
     steps = [event for event in told.of("progress") if event["stage"] == "epoch 2 of 2"]
     assert [event["done"] for event in steps] == list(range(1, 41))
     assert steps[0]["seconds_left"] > steps[-1]["seconds_left"] == 0
+
+
+def test_phantoms_are_rendered_to_rehearse_and_some_held_out(cases, models, monkeypatch):
+    made = []
+
+    def make_phantom(seed, **_):
+        made.append(seed)
+        return SimpleNamespace(**dict(zip(("image", "mask"), ball_case(seed), strict=True)))
+
+    monkeypatch.setattr(recipe, "make_phantom", make_phantom)
+    told = Told()
+    result = retrain(cases.path, models / "tiny.weights.h5", replace(SETTINGS, epochs=1, steps=2), report=told)
+    assert len(set(made)) == len(made) == 8
+    assert len(list((models / ".rehearsal").glob("phantom_*/mask.nii.gz"))) == 8
+    assert "rehearsal_dice" in result.info.metrics
+    rendering = [event for event in told.of("progress") if event["stage"] == "rendering phantoms to rehearse"]
+    assert [(event["done"], event["of"]) for event in rendering] == [(n, 8) for n in range(8)]
 
 
 def test_a_version_that_is_no_better_is_kept_but_not_current(trained, cases, models, earlier):
