@@ -299,7 +299,7 @@ class Trainer:
 def _prefetch(sampler: Sampler, first: int, steps: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches first to first + steps - 1 in order, drawn by threads while the network works on earlier ones.
 
-    A batch of 16 takes 0.06 s of a core: two threads are enough for a CPU, a GPU needs more of them.
+    A batch of 16 takes 0.25 s of a core: two threads are enough for a CPU, a GPU needs more of them.
     """
     threads = max(2, min(8, (os.cpu_count() or 2) // 2))
     with ThreadPoolExecutor(max_workers=threads) as drawing:

@@ -34,6 +34,7 @@ def here(monkeypatch):
     """Small anatomies instead of those in the label maps, an empty scan of them, and no processes of their own."""
     scan = SimpleNamespace(image=sitk.Image(4, 4, 4, sitk.sitkInt16), mask=sitk.Image(4, 4, 4, sitk.sitkUInt8))
     monkeypatch.setattr(recipe, "render_case", lambda *_: scan)
+    monkeypatch.setattr(recipe, "make_phantom", lambda *_, **__: scan)
     anatomies = tuple(replace(small_anatomy(), name=name) for name in (*TRUNKS, "verse010-spl"))
     monkeypatch.setattr(recipe, "_all_anatomies", lambda *_: anatomies)
     monkeypatch.setattr(recipe, "run_jobs", lambda work, jobs, _: ((n, work(job)) for n, job in enumerate(jobs)))
@@ -61,6 +62,21 @@ def test_scans_of_every_kind_and_of_no_patient_in_two_folders(source, here, tmp_
     render_recipe(source, tmp_path / "out", progress=lambda *done: told.append(done))
     assert told == [(7, 7)]
     assert [p.parent.name for p, time in times.items() if p.stat().st_mtime_ns != time] == ["s0327_1000"]
+
+
+@pytest.mark.parametrize("lost", ["s0328_0000", "phantom_0000", "head_0000"])
+def test_scans_of_one_number_do_not_stand_for_each_other(source, here, monkeypatch, tmp_path, lost):
+    for kind in ("PHANTOMS", "HEADS"):
+        monkeypatch.setattr(recipe, kind, 1)
+    training, _ = render_recipe(source, tmp_path / "out")
+    names = sorted(p.name for p in training.iterdir())
+    assert lost in names
+    (training / lost / "mask.nii.gz").unlink()
+    told = []
+    render_recipe(source, tmp_path / "out", progress=lambda *done: told.append(done))
+    assert told == [(9, 9)]
+    assert (training / lost / "mask.nii.gz").exists()
+    assert sorted(p.name for p in training.iterdir()) == names
 
 
 def test_a_file_that_is_missing_is_named_before_anything_is_rendered(source, tmp_path):
