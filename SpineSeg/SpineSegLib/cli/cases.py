@@ -17,7 +17,8 @@ and corrected masks, but no names, dates or identifiers: patients are salted has
 together. The first patient trains, the second validates, then every fifth; none ever changes sides.
 
 Of a DICOM CT the PatientID says whose it is; of other files give --patient where there are several scans of one
-patient. Adding the same scan again replaces it. Removing a case leaves nothing of it in the file.
+patient, for `import` a file case.json with {"patient": "any name"} in the case's folder, which comes first. Adding the
+same scan again replaces it. Removing a case leaves nothing of it in the file.
 
 examples:
   spineseg cases add spine.cases.h5 chest.nii.gz corrected.seg.nrrd
@@ -59,8 +60,8 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     add.add_argument("--repair", action="store_true", help="repair a faulty CT as `spineseg segment` does")
     brought = action("import", "add all cases of a data set; see `spineseg evaluate --help` for what is recognised")
     brought.add_argument("dataset", metavar="DATASET", type=Path, help="folder of CT with masks")
-    brought.add_argument("--labels", choices=SCHEMES, help="whose label numbers the masks have (default: recognised)")
     for made in (add, brought):
+        made.add_argument("--labels", choices=SCHEMES, help="whose label numbers masks have (default: recognised)")
         made.add_argument("--model", metavar="NAME|FILE", help="model whose segments a new file is made for")
     action("list", "list the cases")
     for name, text, several in (
@@ -89,7 +90,7 @@ def run_add(options: argparse.Namespace) -> int:
 
     target = _opened_or_new(options)
     submission = submission_of_files(
-        options.ct, options.mask, target.segments, options.patient, options.series, options.repair
+        options.ct, options.mask, target.segments, options.patient, options.series, options.repair, options.labels
     )
     case, replaced = target.add(replace(submission, checked=slices, side=options.side))
     if options.json:
@@ -119,7 +120,8 @@ def run_import(options: argparse.Namespace) -> int:
                     raise found
                 added.append({"case": target.add(found)[0].case, "from": name})
             except InputError as error:
-                problems.append({"from": name, "problem": str(error)})
+                sentence = case.without_paths(str(error)) if case.private else str(error)
+                problems.append({"from": name, "problem": sentence})
             update(n)
     if options.json:
         console.print_json({"kind": dataset.kind, "added": added, "problems": problems})
@@ -197,11 +199,15 @@ def run_export(options: argparse.Namespace) -> int:
 
     target = TrainingSet(options.file)
     check_new_folder(options.folder, (), overwrite=False)
-    count = {"nifti": export_nifti, "nnunet": export_nnunet}[options.format](target, options.folder)
+    exported = {"nifti": export_nifti, "nnunet": export_nnunet}[options.format](target, options.folder)
     if options.json:
-        console.print_json({"folder": str(options.folder), "format": options.format, "cases": count})
+        console.print_json({"folder": str(options.folder), "format": options.format} | exported._asdict())
     else:
-        console.say(f"{options.folder}: {_count(count)}.")
+        console.say(f"{options.folder}: {_count(exported.cases)}.")
+        if exported.single_slices:
+            console.say(
+                f"Note: left out, as a single slice is no CT: {exported.single_slices} without a checked neighbour."
+            )
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from SpineSegLib.engine.comparison.pair import TOLERANCE_MM, PairComparison, com
 from SpineSegLib.engine.comparison.study import CaseResult
 from SpineSegLib.engine.crew import Died, Share, run_jobs, shares
 from SpineSegLib.engine.datasets.case import Case
-from SpineSegLib.engine.errors import ComputeError, ModelError, SpineSegError
+from SpineSegLib.engine.errors import ComputeError, InputError, ModelError, SpineSegError
 from SpineSegLib.engine.files.writing import atomic_output
 from SpineSegLib.engine.models.backends import activate, choose_backend, nvidia_gpu
 from SpineSegLib.engine.models.model_file import read_info
@@ -150,6 +149,8 @@ def _work(job: _Job) -> list[CaseResult]:
     try:
         volume = job.case.case.read_volume(job.settings.repair)
         reference = job.case.case.read_reference(volume)
+        if reference.ignored is not None:
+            raise InputError("Nobody has checked all of its mask; finish the mask or leave the case out.")
     except Exception as error:
         return [CaseResult(job.case.name, name, problem=_sentence(error, job.case.case)) for name in names]
     results = []
@@ -192,14 +193,9 @@ def _network(path: Path, device: str, backend: str | None) -> Network:
 
 
 def _sentence(error: Exception, case: Case) -> str:
-    """What went wrong with a case, without names of files and folders and without the text of unknown errors, which
-    may hold some: reports are passed on."""
+    """What went wrong with a case, without the text of unknown errors, which may hold paths: reports are passed on."""
     if isinstance(error, SpineSegError):
-        text = str(error)
-        for what, paths in (("The CT", (case.ct,)), ("The mask", case.files)):
-            for path in paths:
-                text = re.sub(rf"{re.escape(str(path))}([\\/]\S+)?", what, text)
-        return text[:1].upper() + text[1:]
+        return case.without_paths(str(error))
     if isinstance(error, MemoryError):
         return "There is not enough memory for this CT."
     return f"An unexpected {type(error).__name__} came up; segment it alone with --debug to see where."

@@ -1,7 +1,8 @@
-"""HDF5 files that nobody vouches for: reads plain float32 arrays that lie in the file itself, and nothing else.
+"""HDF5 files that nobody vouches for: reads plain arrays of a known kind that lie in the file itself, and nothing else.
 
 HDF5 can point to other files (external links, external storage, virtual datasets), declare arrays far larger than the
-file (chunked, compressed or never written ones) and hold pickled objects. All of these are refused, not read.
+file (chunked, compressed or never written ones) and hold pickled objects. All of these are refused, not read; only
+`plain_dataset` takes compressed arrays, whose shape its caller knows.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from SpineSegLib.engine.training.training_set import UNCHECKED, TrainingSet
+from SpineSegLib.engine.datasets.labels import UNCHECKED
+from SpineSegLib.engine.training.training_set import TrainingSet
 from SpineSegLib.engine.volume import Grid, Volume
 
 from Testing.Benchmarks import loop

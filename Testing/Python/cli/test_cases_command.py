@@ -77,6 +77,39 @@ def test_a_data_set_is_imported(place, capsys):
     assert len(printed(capsys)["cases"]) == 2
 
 
+def test_an_import_does_not_tell_names_of_folders_with_dicom(place, capsys):
+    _, mask = write_case(place / "in", 1)
+    for folder in ("MUSTERMANN_MAX", "MUSTERMANN_EVA"):
+        (place / "data" / folder / "dicom").mkdir(parents=True)
+        (place / "data" / folder / "dicom" / "x.dcm").write_bytes(b"broken")
+        (place / "data" / folder / "mask.nii.gz").write_bytes(Path(mask).read_bytes())
+    assert main(["cases", "import", "x.cases.h5", "data", "--json", "--quiet"]) == 3
+    said = capsys.readouterr()
+    assert [each["from"] for each in json.loads(said.out)["problems"]] == ["case 1", "case 2"]
+    assert "MUSTERMANN" not in said.out + said.err
+
+
+def test_labels_of_a_mask_can_be_named(place, capsys):
+    ct, mask = write_case(place / "in", 1)
+    numbered = sitk.ReadImage(mask)
+    numbered[:, :, 4:] = sitk.Cast(numbered[:, :, 4:] * 21, numbered.GetPixelID())
+    numbered[:, :, :4] = sitk.Cast(numbered[:, :, :4] * 22, numbered.GetPixelID())
+    sitk.WriteImage(numbered, mask)
+    assert main(["cases", "add", "x.cases.h5", ct, mask]) == 3
+    assert "label 21" in capsys.readouterr().err
+    assert main(["cases", "add", "x.cases.h5", ct, mask, "--labels", "verse", "--json"]) == 0
+    assert printed(capsys)["cases"] == 1
+
+
+def test_what_an_export_leaves_out_is_told(place, capsys):
+    assert main(["cases", "add", "x.cases.h5", *write_case(place / "in", 1), "--slices", "2-4,6"]) == 0
+    capsys.readouterr()
+    assert main(["cases", "export", "x.cases.h5", "out"]) == 0
+    said = capsys.readouterr().out
+    assert "out: 1 case." in said
+    assert "left out, as a single slice is no CT: 1 without" in said
+
+
 @pytest.mark.parametrize("arguments", [["cases"], ["cases", "add", "x.h5"], ["cases", "remove", "x.h5"],
                                        ["cases", "add", "x.h5", "ct", "mask", "--slices", "a-b"],
                                        ["train", "--cases", "x.h5", "--out", "y.weights.h5"],

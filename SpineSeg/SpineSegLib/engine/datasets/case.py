@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -21,10 +22,14 @@ from SpineSegLib.engine.volume import Volume
 
 @dataclass(frozen=True)
 class Reference:
-    """A manual segmentation: label map on its own grid, and what its labels mean (None: every label is spine)."""
+    """A manual segmentation: label map on its own grid, and what its labels mean (None: every label is spine).
+
+    `ignored`: the label of voxels that nobody has checked, where it holds some.
+    """
 
     image: sitk.Image
     structures: dict[int, str] | None
+    ignored: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Case(ABC):
     """One CT of a data set.
 
     `name`: as the data set calls it; `patient`: the same for all CT of one patient; `ct`: file or DICOM folder.
+    `guessed`: nothing says whose it is, so that the patient is only the case's name.
     `private`: the name may be a patient's (folders as a PACS exports them), so that reports must not show it.
     `partial`: only whole vertebrae were annotated; of what lies beyond the first and the last one nothing is known.
     `complete`: every vertebra and the sacrum have a mask, so that a CT in which all of these are empty shows no spine.
@@ -41,6 +47,7 @@ class Case(ABC):
     name: str
     patient: str
     ct: Path
+    guessed: bool = False
     private: bool = False
     partial: bool = False
     complete: bool = False
@@ -72,14 +79,25 @@ class Case(ABC):
             raise InputError("There is no reference for this CT; add its mask or leave the case out.")
         return self._read_reference(volume)
 
+    def without_paths(self, sentence: str) -> str:
+        """A sentence about this case for people who must not read where it lies: folders may have patients' names."""
+        for what, paths in (("The CT", (self.ct,)), ("The mask", self.files)):
+            for path in paths:
+                sentence = re.sub(rf"{re.escape(str(path))}([\\/]\S+)?", what, sentence)
+        return sentence[:1].upper() + sentence[1:]
+
 
 @dataclass(frozen=True)
 class LabelmapCase(Case):
-    """A case whose mask is one label map, or that has none. `labels`: what they mean; None: see `meaning_of_labels`."""
+    """A case whose mask is one label map, or that has none.
+
+    `labels`: what they mean; None: see `meaning_of_labels`. `ignored`: the label of what nobody has checked, if any.
+    """
 
     mask: Path | None = None
     labels: Mapping[int, str] | None = None
     scheme: str | None = None
+    ignored: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -87,7 +105,13 @@ class LabelmapCase(Case):
 
     def _read_reference(self, volume: Volume) -> Reference:
         image = read_labelmap(self.mask)
-        return Reference(image, self.labels or meaning_of_labels(image, self.scheme))
+        present = [int(label) for label in np.unique(sitk.GetArrayViewFromImage(image)) if label]
+        ignored = self.ignored if self.ignored in present else None
+        if self.scheme == ANY:
+            return Reference(image, {label: "spine" for label in present if label != ignored} or None, ignored)
+        if self.labels is None and self.scheme is None and ignored is not None:
+            return Reference(image, None, ignored)  # a data set that names its labels, by names that say nothing to us
+        return Reference(image, self.labels or meaning_of_labels(image, self.scheme), ignored)
 
 
 @dataclass(frozen=True)
@@ -116,7 +140,7 @@ class MaskFilesCase(Case):
 
 
 def meaning_of_labels(image: sitk.Image, scheme: str | None = None) -> dict[int, str] | None:
-    """What the labels of a mask mean: by `scheme` (see SCHEME_NAMES), else by the names of its segments, else ours
+    """What the labels of a mask mean: by `scheme` (of SCHEMES, or ANY), else by the names of its segments, else ours
     where it holds 1 and 2 and no more; None where that isn't known and every label counts.
 
     Raises InputError where `scheme` knows none of the labels that are there.
@@ -134,15 +158,21 @@ def meaning_of_labels(image: sitk.Image, scheme: str | None = None) -> dict[int,
     return dict(meaning)
 
 
-def patient_of(folder: Path) -> str:
-    """Who a folder shows: what its case.json says, else its name. Raises InputError where case.json is damaged."""
-    about = folder / "case.json"
-    if not about.exists():
-        return folder.name
+def about_case(folder: Path) -> dict[str, Any]:
+    """What the case.json of a case's folder says, nothing where there is none. Raises InputError where it is damaged.
+
+    It may hold the `patient`, and `spineless`: true for a CT that shows no spine.
+    """
+    file = folder / "case.json"
+    if not file.exists():
+        return {}
     try:
-        return str(json.loads(about.read_text(encoding="utf-8")).get("patient", folder.name))
-    except (OSError, ValueError, AttributeError):
-        raise InputError(f'{about} is damaged; it must hold {{"patient": "any name"}}, or remove it.') from None
+        about = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        about = None
+    if not isinstance(about, dict):
+        raise InputError(f'{file} is damaged; it must hold {{"patient": "any name"}}, or remove it.')
+    return about
 
 
 def may_name_a_patient(name: str) -> bool:

@@ -33,7 +33,7 @@ class Dataset:
 def find_dataset(folder: str | Path, scheme: str | None = None, patterns: tuple[str, str] | None = None) -> Dataset:
     """The cases in a folder.
 
-    `scheme`: what the labels of label maps mean, see `labels.SCHEME_NAMES`; None: as the data set has them.
+    `scheme`: what the labels of label maps mean, of `labels.SCHEMES`, or `labels.ANY`; None: as the data set has them.
     `patterns`: of CT and mask, see `plain.find_by_pattern`; None: the layout is recognised.
     Raises InputError where there is no case with a reference.
     """

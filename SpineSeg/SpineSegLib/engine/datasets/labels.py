@@ -32,7 +32,7 @@ SCHEMES: dict[str, dict[int, str]] = {
     "totalspineseg": _numbered(CERVICAL, 11) | _numbered(THORACIC, 21) | _numbered(LUMBAR, 41) | {50: "sacrum"},
 }  # fmt: skip
 ANY = "any"  # every label is spine, which structure is not known
-SCHEME_NAMES = (*SCHEMES, ANY)
+UNCHECKED = 255  # in masks to train on: nobody has looked at this voxel
 
 _LEVEL = re.compile(r"(?:vertebrae?[ _-]*)?([CTL])[ _-]?0?(\d{1,2})(?:[ _-]*vertebra)?", re.IGNORECASE)
 _WHOLE = {
@@ -71,17 +71,25 @@ def training_label(key: str) -> int:
     return 2 if key == "sacrum" else 1
 
 
-def to_training_labels(mask: sitk.Image, structures: Mapping[int, str] | None) -> sitk.Image:
+def to_training_labels(
+    mask: sitk.Image, structures: Mapping[int, str] | None, ignored: int | None = None
+) -> sitk.Image:
     """A mask (uint8 or uint16) as uint8 with 1 for vertebrae and 2 for the sacrum, everything else 0.
 
-    `structures`: by label, as in SCHEMES; None: every label above 0 becomes 1.
+    `structures`: by label, as in SCHEMES; None: a single label becomes 1, and where there are several the mask stays as
+    it is, since one of them may be the sacrum. `ignored`: label of what nobody has checked, which becomes UNCHECKED.
     """
     table = np.zeros(2**16, dtype=np.uint8)
     if structures is None:
+        present = np.unique(sitk.GetArrayViewFromImage(mask))
+        if len(present[(present > 0) & (present != (ignored or 0))]) > 1:
+            return mask
         table[1:] = 1
     else:
         for label, key in structures.items():
             table[label] = training_label(key)
+    if ignored is not None:
+        table[ignored] = UNCHECKED
     result = sitk.GetImageFromArray(table[sitk.GetArrayViewFromImage(mask)])
     result.CopyInformation(mask)
     return result

@@ -30,7 +30,10 @@ def find(folder: Path) -> list[Case]:
     if len(channels) > 1:
         raise InputError(f"{folder / 'dataset.json'} names {len(channels)} channels, and a CT has one.")
     ending = str(about.get("file_ending", ".nii.gz"))
-    labels = _labels(about.get("labels", {}))
+    names = _names(about.get("labels", {}))
+    labels = structures_of_names(names)
+    # a label that training and evaluation leave out, see nnU-Net's documentation of partly annotated data
+    ignored = next((label for label, name in names.items() if name.lower() == "ignore"), None)
     cases: list[Case] = []
     for images, masks in FOLDERS:
         if not (folder / masks).is_dir():
@@ -38,7 +41,8 @@ def find(folder: Path) -> list[Case]:
         for ct in sorted((folder / images).glob(f"*{CHANNEL}{ending}")):
             name = ct.name.removesuffix(CHANNEL + ending)
             mask = folder / masks / (name + ending)
-            cases.append(LabelmapCase(name, name, ct, mask=mask if mask.exists() else None, labels=labels))
+            mask = mask if mask.exists() else None
+            cases.append(LabelmapCase(name, name, ct, mask=mask, labels=labels, ignored=ignored))
     return cases
 
 
@@ -54,12 +58,12 @@ def _about(path: Path) -> dict[str, Any]:
     return about
 
 
-def _labels(named: dict[str, Any]) -> dict[int, str] | None:
-    """Structures by label; version 1 of the format has number: name, version 2 name: number (or a list: a region)."""
+def _names(named: dict[str, Any]) -> dict[int, str]:
+    """Names by label; version 1 of the format has number: name, version 2 name: number (or a list: a region)."""
     names = {}
     for key, value in named.items():
         if isinstance(value, int):
             names[value] = key
         elif isinstance(value, str) and key.isdigit():
             names[int(key)] = value
-    return structures_of_names(names)
+    return names

@@ -145,6 +145,11 @@ def _sources(volume: Volume) -> tuple[list[Dataset], list[Frame]]:
                 setattr(source, name, "")
         if "PerFrameFunctionalGroupsSequence" in source:
             _share_geometry(source)
+        # highdicom knows some character sets alone and not together, as Japan and Korea have them
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about names that don't keep to their character set
+            source.decode()
+        source.SpecificCharacterSet = "ISO_IR 192"
         if not source.SOPInstanceUID:
             raise OutputError("The DICOM series lacks identifiers that DICOM SEG must refer to; choose another ending.")
         sources.append(source)

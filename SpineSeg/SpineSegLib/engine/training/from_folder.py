@@ -117,7 +117,9 @@ def train(
         sampler(training_cases, "preparing training cases", settings.augmentation, settings.seed),
         sampler(validation_cases, "preparing validation cases", NONE, settings.seed + 1),
     )
-    trainer = Trainer(preset, start if isinstance(start, Path) else None, settings, folder)
+    sides = [sorted(case.patient for case in side) for side in (training_cases, validation_cases)]
+    patients = hashlib.sha256(json.dumps(sides).encode()).hexdigest()
+    trainer = Trainer(preset, start if isinstance(start, Path) else None, settings, folder, patients)
     for _ in trainer.epochs(samplers[0], patch_dice(samplers[1], settings), report):
         write_curve(trainer.history, folder / "curve.png")
     trainer.use_best()

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import SimpleITK as sitk
 
+from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.errors import ComputeError, InputError
 from SpineSegLib.engine.files.writing import atomic_output, check_place
 from SpineSegLib.engine.models.model_catalogue import find_models, make_current, user_models_dir
@@ -64,7 +65,7 @@ from SpineSegLib.engine.training.training_data import (
     prepare_all,
     split_patients,
 )
-from SpineSegLib.engine.training.training_set import TRAINING, UNCHECKED, VALIDATION, CaseInfo, TrainingSet, fingerprint
+from SpineSegLib.engine.training.training_set import TRAINING, VALIDATION, CaseInfo, TrainingSet, fingerprint
 
 if TYPE_CHECKING:
     import keras
@@ -199,7 +200,9 @@ def retrain(
     if chosen.problem:
         raise InputError(chosen.problem)
     identity = read_identity(start)
-    key = json.dumps([identity, fingerprint((*chosen.training, *chosen.validation)), name, without_validation])
+    rehearsed = [str(rehearsal.resolve()) if rehearsal else None, rehearsal_share]  # epochs are compared by it
+    content = fingerprint((*chosen.training, *chosen.validation))
+    key = json.dumps([identity, content, name, without_validation, rehearsed])
     folder = user_models_dir() / f".training-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     check_place(folder / _BEST)
     counts = {"training": len(chosen.training), "validation": len(chosen.validation)}

@@ -144,7 +144,11 @@ def patch_dice(sampler: Sampler, settings: TrainingSettings) -> Validate:
 class Trainer:
     """The network with its optimiser, and the files that let a training go on after it was broken off."""
 
-    def __init__(self, preset: Preset, start: Path | None, settings: TrainingSettings, folder: Path) -> None:
+    def __init__(
+        self, preset: Preset, start: Path | None, settings: TrainingSettings, folder: Path, data: str = ""
+    ) -> None:
+        """`data`: a text that is another one for other patients, of whom some may have changed sides. Raises InputError
+        where `folder` holds what an unfinished training of something else left."""
         import keras
 
         self.settings = settings
@@ -153,7 +157,7 @@ class Trainer:
         self._largest_batch: int | None = None  # known once memory was short
         # What an unfinished training must have in common with this one to be gone on with.
         parent = hashlib.sha256(start.read_bytes()).hexdigest() if start else None
-        self._origin = json.dumps([asdict(preset), parent])
+        self._origin = json.dumps([asdict(preset), parent, data])
         keras.utils.set_random_seed(settings.seed)
         accelerated = _has_gpu()
         mixed = settings.mixed_precision
@@ -287,8 +291,8 @@ class Trainer:
         with np.load(path) as file:
             if str(file["origin"]) != self._origin:
                 raise InputError(
-                    f"{self.folder} holds an unfinished training of another network or from another model; "
-                    "remove it or choose another name for the new model."
+                    f"{self.folder} holds an unfinished training of another network, from another model or on other "
+                    "cases; remove it or choose another name for the new model."
                 )
             self.model.set_weights([file[f"weights_{i:04d}"] for i in range(len(self.model.weights))])
             for i, variable in enumerate(self.model.optimizer.variables):

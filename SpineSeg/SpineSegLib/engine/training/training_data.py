@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +14,15 @@ import SimpleITK as sitk
 from SpineSegLib.engine.axial import AxialSlices, aligned_axes
 from SpineSegLib.engine.axis_weights import axis_weights
 from SpineSegLib.engine.comparison.grids import on_grid_of, same_grid
-from SpineSegLib.engine.datasets.case import Case
+from SpineSegLib.engine.datasets.case import Case, about_case
 from SpineSegLib.engine.datasets.find import find_dataset
-from SpineSegLib.engine.datasets.labels import to_training_labels
+from SpineSegLib.engine.datasets.labels import UNCHECKED, to_training_labels
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.reading import VOLUME_ENDINGS, existing, read_labelmap, read_volume
 from SpineSegLib.engine.files.writing import atomic_output
 from SpineSegLib.engine.models.preprocessing import AIR_HU, Preprocessing
 from SpineSegLib.engine.training.augmentation import Augmentation, augment
+from SpineSegLib.engine.volume import Volume
 
 _HIGHEST_HU = 3071.0
 _BONE_HU = 250
@@ -102,9 +102,7 @@ class PublicCase:
 
     def images(self) -> CaseImages:
         volume = self.case.read_volume()
-        reference = self.case.read_reference(volume)
-        mask, _ = on_grid_of(volume.image, to_training_labels(reference.image, reference.structures))
-        checked = well_annotated(mask) if self.case.partial else None
+        mask, checked = training_mask(self.case, volume)
         empty = not sitk.GetArrayViewFromImage(mask).any()
         return CaseImages(volume.image, mask, checked, spineless=self.case.complete and empty)
 
@@ -118,21 +116,43 @@ class PublicCase:
         return self.case.state()
 
 
-def well_annotated(mask: sitk.Image) -> np.ndarray:
-    """Which slices along the stored axis that runs along the patient's lie well between the ends of a mask."""
+def training_mask(case: Case, volume: Volume) -> tuple[sitk.Image, np.ndarray | None]:
+    """The reference of a case on the grid of its CT as the default model learns it, see `to_training_labels`; and
+    whether it is right on each slice along the stored axis that runs along the patient's (None: on all).
+
+    Raises InputError.
+    """
+    reference = case.read_reference(volume)
+    mask = to_training_labels(reference.image, reference.structures, reference.ignored)
+    mask, _ = on_grid_of(volume.image, mask)
+    if not case.partial and reference.ignored is None:
+        return mask, None
     axes = aligned_axes(mask.GetDirection())
     if axes is None:
         raise InputError(
-            "A CT in which only whole vertebrae are annotated lies obliquely; resample it along the patient's axes."
+            "A CT of which only a part is annotated lies obliquely; resample CT and mask along the patient's axes."
         )
-    axis = axes[0][2]
-    marked = sitk.GetArrayViewFromImage(mask).any(axis=tuple(2 - other for other in range(3) if other != axis))
-    checked = np.zeros(len(marked), dtype=bool)
-    margin = round(_ENDS_MM / mask.GetSpacing()[axis])
+    values = sitk.GetArrayFromImage(mask)
+    within = tuple(2 - other for other in range(3) if other != axes[0][2])  # a slice
+    checked = np.ones(values.shape[2 - axes[0][2]], dtype=bool)
+    if reference.ignored is not None:
+        checked = ~(values == UNCHECKED).any(axis=within)
+        values[values == UNCHECKED] = 0
+        checked_mask = sitk.GetImageFromArray(values)
+        checked_mask.CopyInformation(mask)
+        mask = checked_mask
+    if case.partial:
+        checked &= _between_ends(values.any(axis=within), round(_ENDS_MM / mask.GetSpacing()[axes[0][2]]))
+    return mask, checked
+
+
+def _between_ends(marked: np.ndarray, margin: int) -> np.ndarray:
+    """Which slices lie between the first and the last marked one, by `margin` slices or more."""
+    inside = np.zeros(len(marked), dtype=bool)
     found = np.flatnonzero(marked)
     if len(found):
-        checked[found[0] + margin : max(found[-1] + 1 - margin, 0)] = True
-    return checked
+        inside[found[0] + margin : max(found[-1] + 1 - margin, 0)] = True
+    return inside
 
 
 def find_cases(folder: Path) -> list[TrainingCase | PublicCase]:
@@ -148,7 +168,7 @@ def find_cases(folder: Path) -> list[TrainingCase | PublicCase]:
         ct = _first(place, "ct", VOLUME_ENDINGS) or (place / "dicom" if (place / "dicom").is_dir() else None)
         mask = _first(place, "mask", (".seg.nrrd", *VOLUME_ENDINGS))
         if ct and mask:
-            about = _about(place)
+            about = about_case(place)
             spineless = about.get("spineless", False) is True
             cases.append(TrainingCase(place.name, str(about.get("patient", place.name)), ct, mask, spineless))
     return cases or [PublicCase(case) for case in find_dataset(folder).cases if case.files]
@@ -156,20 +176,6 @@ def find_cases(folder: Path) -> list[TrainingCase | PublicCase]:
 
 def _first(place: Path, stem: str, endings: Sequence[str]) -> Path | None:
     return next((place / (stem + ending) for ending in endings if (place / (stem + ending)).exists()), None)
-
-
-def _about(place: Path) -> dict[str, object]:
-    """What a case's case.json says, nothing where there is none."""
-    file = place / "case.json"
-    if not file.exists():
-        return {}
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        about = None
-    if not isinstance(about, dict):
-        raise InputError(f'{file} is damaged; it must hold {{"patient": "any name"}}, or remove it.')
-    return about
 
 
 def split_patients(

@@ -27,6 +27,7 @@ import SimpleITK as sitk
 
 from SpineSegLib.engine.axial import aligned_axes
 from SpineSegLib.engine.comparison.grids import same_grid
+from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.files.writing import atomic_output, check_place
 from SpineSegLib.engine.guarded_hdf5 import HDF5_ERRORS, plain_dataset, read_group, text_attribute
@@ -43,9 +44,9 @@ TRAINING, VALIDATION = SIDES = ("training", "validation")
 VALIDATION_SHARE = 0.2  # of the patients, at least one as soon as there are two
 CONTEXT_MM = 15.0  # CT kept around checked slices, for models that look at neighbouring ones
 MAX_VOXELS = 2**31
-UNCHECKED = 255  # in stored masks: nobody has looked at this voxel
 CASE = re.compile(r"case_\d{4,9}")
-_HASH_COST = {"n": 2**14, "r": 8, "p": 1}  # scrypt, 50 ms: trying all numbers of a hospital takes years
+# scrypt, 50 ms: who has the file needs six days of a core to try the ten million numbers of a hospital
+_HASH_COST = {"n": 2**14, "r": 8, "p": 1}
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class TrainingSet:
 
         Raises InputError: no file, no training set, one of a newer version or another project.
         """
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # a link and what it leads to are one file with one lock
         with self._reading() as file:
             header = _header(file, self.path)
         self.identity, self.name, self.segments = header["identity"], header["name"], tuple(header["segments"])
@@ -123,7 +124,7 @@ class TrainingSet:
         """
         import h5py
 
-        path = Path(path)
+        path = Path(path).resolve()
         check_place(path)
         if unknown := [key for key in segments if key not in SEGMENTS]:
             raise ValueError(f"unknown segments {unknown}")
@@ -198,7 +199,7 @@ class TrainingSet:
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove cases and every byte of them. Raises InputError for unknown or locked ones, OutputError."""
-        with exclusive(self.path):
+        with self._alone():
             with self._open() as file:
                 header, known = _header(file, self.path), _cases(file, self.path)
             chosen = _chosen(known, names, self.path)
@@ -239,10 +240,15 @@ class TrainingSet:
     def _reading(self) -> Iterator[h5py.File]:
         if not self.path.is_file():
             raise InputError(f"There is no training set {self.path}; check the path.")
+        with self._alone(), self._open() as file:
+            yield file
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the file's lock, with what a killed program left in the middle brought to an end."""
         with exclusive(self.path):
             recover(self.path)
-            with self._open() as file:
-                yield file
+            yield
 
     @contextmanager
     def _open(self) -> Iterator[h5py.File]:
@@ -266,7 +272,7 @@ class TrainingSet:
 
     def _compact_if_wasteful(self) -> None:
         """HDF5 leaves what was replaced in the file; from half of it on, it is worth a new one."""
-        with exclusive(self.path):
+        with self._alone():
             with self._open() as file:
                 groups = file["cases"].values()
                 used = sum(group[key].id.get_storage_size() for group in groups for key in ("ct", "mask"))
@@ -338,7 +344,7 @@ def _checked_arrays(submission: Submission, segments: Sequence[str]) -> tuple[np
     if strange := sorted(found - {0, *known}):
         raise InputError(
             f"The mask has the label {strange[0]}, but the training set knows {', '.join(map(str, known))}; "
-            "change it to one of these."
+            "change it to one of these, or say whose numbers they are (--labels)."
         )
     if found <= {0}:
         raise InputError("The mask is empty; segment or draw the spine before submitting the case.")
@@ -346,7 +352,7 @@ def _checked_arrays(submission: Submission, segments: Sequence[str]) -> tuple[np
     values = sitk.GetArrayViewFromImage(image)
     hu = np.empty(values.shape, dtype=np.int16)
     for target, source in zip(hu, values, strict=True):
-        target[...] = np.clip(np.rint(np.nan_to_num(source, nan=AIR_HU)), AIR_HU, np.iinfo(np.int16).max)
+        target[...] = np.clip(np.rint(np.nan_to_num(source, nan=AIR_HU, posinf=AIR_HU)), AIR_HU, np.iinfo(np.int16).max)
     return hu, labels
 
 

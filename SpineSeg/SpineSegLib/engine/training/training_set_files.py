@@ -6,20 +6,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.comparison.grids import on_grid_of, same_grid
+from SpineSegLib.engine.comparison.grids import on_grid_of
 from SpineSegLib.engine.datasets.case import Case, LabelmapCase
-from SpineSegLib.engine.datasets.labels import to_training_labels
+from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.reading import read_volume
 from SpineSegLib.engine.files.writing import atomic_folder, write_image
 from SpineSegLib.engine.segments import SEGMENTS
-from SpineSegLib.engine.training.training_data import well_annotated
+from SpineSegLib.engine.training.training_data import training_mask
 from SpineSegLib.engine.training.training_set import (
-    UNCHECKED,
     VALIDATION,
     CaseInfo,
     Submission,
@@ -37,51 +37,72 @@ def submission_of_files(
     patient: str | None = None,
     series: str | None = None,
     repair: bool = False,
+    scheme: str | None = None,
 ) -> Submission:
     """A case from a CT (`series`, `repair`: see `read_volume`) and its mask in any form `read_labelmap` knows.
 
-    `patient`: None takes the PatientID of a DICOM CT, else the voxels tell. Raises InputError.
+    `scheme`: what the mask's labels mean, see `find_dataset`. `patient`: None takes the PatientID of a DICOM CT, else
+    the voxels tell. Raises InputError.
     """
     volume = read_volume(ct, series, repair)
-    return _submission(LabelmapCase("", "", ct, mask=mask), volume, segments, patient)
+    return _submission(LabelmapCase("", "", ct, mask=mask, scheme=scheme), volume, segments, patient)
 
 
 def submission_of_case(case: Case, segments: tuple[str, ...]) -> Submission:
-    """A case of a data set. Where only whole vertebrae were annotated, the slices at their ends are not checked.
+    """A case of a data set. Where only whole vertebrae were annotated, the slices at their ends are not checked, nor
+    are those that hold nnU-Net's ignore label.
 
     Raises InputError where it can't be read or has no reference.
     """
-    submission = _submission(case, case.read_volume(), segments, case.patient)
-    if not case.partial:
-        return submission
-    return replace(submission, checked=tuple(np.flatnonzero(well_annotated(submission.mask)).tolist()))
+    patient = None if case.guessed else case.patient
+    submission = _submission(case, case.read_volume(), segments, patient)
+    return submission if submission.patient else replace(submission, patient=case.patient)
 
 
-def export_nifti(training_set: TrainingSet, folder: Path) -> int:
+class Exported(NamedTuple):
+    """How many `cases` were written, and how many checked slices without a checked neighbour were left out."""
+
+    cases: int
+    single_slices: int = 0
+
+
+def export_nifti(training_set: TrainingSet, folder: Path) -> Exported:
     """Write a folder per case with ct.nii.gz, mask.nii.gz and case.json, as `spineseg train` reads them.
 
-    Of partly checked cases each run of neighbouring checked slices becomes one. Returns how many there are. Raises
-    InputError, OutputError; the folder appears only when it is complete.
+    Of partly checked cases each run of neighbouring checked slices becomes one, but for single slices, which are no CT.
+    Raises InputError, OutputError; the folder appears only when it is complete.
     """
-    count = 0
+    count = single = 0
     with atomic_folder(folder) as temporary:
         for case in training_set.cases():
             ct, mask = training_set.images(case.case)
-            for number, run in enumerate(_runs(case), start=1):
-                place = temporary / (case.case if len(_runs(case)) == 1 else f"{case.case}_{number}")
+            runs = _runs(case)
+            for number, run in enumerate(runs, start=1):
+                part = mask[run]
+                if part.GetSize()[2 - case.axial_axis] == 1:
+                    single += 1
+                    continue
+                place = temporary / (case.case if len(runs) == 1 else f"{case.case}_{number}")
                 place.mkdir()
                 write_image(ct[run], place / "ct.nii.gz")
-                write_image(mask[run], place / "mask.nii.gz")
-                (place / "case.json").write_text(json.dumps({"patient": case.patient}), encoding="utf-8")
+                write_image(part, place / "mask.nii.gz")
+                about: dict[str, object] = {"patient": case.patient}
+                if not sitk.GetArrayViewFromImage(part).any():
+                    about["spineless"] = True
+                (place / "case.json").write_text(json.dumps(about), encoding="utf-8")
                 count += 1
-    return count
+        if single and not count:
+            raise InputError(
+                "All checked slices are single ones, which are no CT; export for nnU-Net or check their neighbours."
+            )
+    return Exported(count, single)
 
 
-def export_nnunet(training_set: TrainingSet, folder: Path) -> int:
+def export_nnunet(training_set: TrainingSet, folder: Path) -> Exported:
     """Write a data set as nnU-Net 2 reads it: imagesTr, labelsTr, dataset.json, and splits_final.json with our split.
 
-    Slices that nobody has checked get nnU-Net's ignore label. Returns the number of cases. Raises InputError,
-    OutputError; the folder appears only when it is complete.
+    Slices that nobody has checked get nnU-Net's ignore label. Raises InputError, OutputError; the folder appears only
+    when it is complete.
     """
     cases = training_set.cases()
     labels = {"background": 0} | {key: n for n, key in enumerate(training_set.segments, start=1)}
@@ -111,21 +132,20 @@ def export_nnunet(training_set: TrainingSet, folder: Path) -> int:
         split = {"train": [case.case for case in cases if case.side != VALIDATION], "val": held_out}
         for name, content in (("dataset.json", about), ("splits_final.json", [split])):
             (temporary / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
-    return len(cases)
+    return Exported(len(cases))
 
 
 def _submission(case: Case, volume: Volume, segments: tuple[str, ...], patient: str | None) -> Submission:
-    reference = case.read_reference(volume)
-    mask = reference.image
-    if segments == ("vertebrae", "sacrum"):
-        mask = to_training_labels(mask, reference.structures)
-    elif len(segments) == 1:
-        mask = sitk.Cast(mask > 0, sitk.sitkUInt8)
-    on_grid_of(volume.image, mask)  # the sentence where the two don't show the same place
-    if not same_grid(volume.image, mask):
-        mask = sitk.Resample(mask, volume.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, mask.GetPixelID())
+    if segments == ("vertebrae", "sacrum") or len(segments) == 1:
+        mask, right = training_mask(case, volume)
+        if len(segments) == 1:
+            mask = sitk.Cast(mask > 0, sitk.sitkUInt8)
+    else:
+        mask, _ = on_grid_of(volume.image, case.read_reference(volume).image)
+        right = None
+    checked = None if right is None else tuple(np.flatnonzero(right).tolist())
     known = _dicom_identity(volume)
-    return Submission(volume.image, mask, segments, patient=patient or known[0], scan=known[1])
+    return Submission(volume.image, mask, segments, patient=patient or known[0], scan=known[1], checked=checked)
 
 
 def _dicom_identity(volume: Volume) -> tuple[str | None, str | None]:

@@ -108,6 +108,17 @@ def test_nnunet(tmp_path, labels):
     assert cases["spine_002"].files == ()
 
 
+@pytest.mark.parametrize("name", ["L5", "bone"])
+def test_what_an_nnunet_data_set_ignores_is_no_structure(tmp_path, name):
+    nnunet(tmp_path, {"background": 0, name: 1, "ignore": 2})
+    for scheme, structures in ((None, {1: "L5"} if name == "L5" else None), ("any", {1: "spine"})):
+        case = by_name(find_dataset(tmp_path, scheme))["spine_001"]
+        found = case.read_reference(case.read_volume())
+        assert (found.structures, found.ignored) == (structures, 2)
+    put(tmp_path / "labelsTr" / "spine_001.nii.gz", 0, 1)
+    assert case.read_reference(case.read_volume()).ignored is None
+
+
 def test_nnunet_that_is_no_ct_or_damaged(tmp_path):
     nnunet(tmp_path, {})
     (tmp_path / "dataset.json").write_text(json.dumps({"channel_names": {"0": "T1", "1": "T2"}}))
@@ -164,7 +175,7 @@ def test_plain_subfolders(tmp_path):
     dataset = find_dataset(tmp_path)
     assert dataset.kind == "plain folder"
     cases = by_name(dataset)
-    assert [c.patient for c in dataset.cases] == ["p7", "b", "c"]
+    assert [(c.patient, c.guessed) for c in dataset.cases] == [("p7", False), ("b", True), ("c", True)]
     assert reference(cases["a"])[0] == SCHEMES["spineseg"]
     assert reference(cases["b"])[0] is None
     assert cases["c"].files == ()
@@ -185,6 +196,21 @@ def test_plain_pairs(tmp_path, ct, mask):
     cases = by_name(find_dataset(tmp_path))
     assert {name: bool(case.files) for name, case in cases.items()} == {"p1": True, "p_2": True, "alone": False}
     assert reference(cases["p_2"]) == (SCHEMES["spineseg"], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("ct", "segmentation", "mask"),
+    [
+        ("p1/ct.nii.gz", "p1/ct.seg.nrrd", "p1/mask.nii.gz"), ("p1.nii.gz", "p1.seg.nrrd", "p1_mask.nii.gz"),
+        ("images/p1.nii.gz", "images/p1.seg.nrrd", "labels/p1.nii.gz"),
+    ],
+)  # fmt: skip
+def test_a_segmentation_beside_its_ct_is_no_ct(tmp_path, ct, segmentation, mask):
+    put(tmp_path / ct, ct=True)
+    put(tmp_path / segmentation, 0, 1, 2)  # where `spineseg segment` writes it
+    put(tmp_path / mask, 0, 1, 2)
+    (case,) = find_dataset(tmp_path).cases
+    assert (case.ct, case.files) == (tmp_path / ct, (tmp_path / mask,))
 
 
 def test_patterns(tmp_path):

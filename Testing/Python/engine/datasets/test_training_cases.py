@@ -1,5 +1,7 @@
 """Public data sets as cases to train on."""
 
+import json
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -55,6 +57,37 @@ def test_partly_annotated_case_teaches_nothing_beyond_its_vertebrae(tmp_path, or
 
 def test_oblique_and_partly_annotated_case_is_refused(tmp_path):
     (case,) = verse(tmp_path, turned=True)
+    with pytest.raises(InputError, match="obliquely"):
+        case.images()
+
+
+def nnunet(folder, orientation="LPS", **place):
+    """Spine everywhere; slices 0 to 9 and a voxel of slice 30 are ignored."""
+    mask = np.zeros((40, 30, 30), dtype=np.uint8)
+    mask[:, 10:20, 10:20] = 1
+    mask[:10] = 3
+    mask[30, 15, 15] = 3
+    put(folder / "imagesTr" / "x_0000.nii.gz", ct(), orientation=orientation, **place)
+    put(folder / "labelsTr" / "x.nii.gz", mask, orientation=orientation, **place)
+    about = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "vertebrae": 1, "sacrum": 2, "ignore": 3}}
+    (folder / "dataset.json").write_text(json.dumps(about))
+    return find_cases(folder)
+
+
+@pytest.mark.parametrize("orientation", ["LPS", "PIR", "RAS"])
+def test_slices_that_nnunet_would_ignore_teach_nothing(tmp_path, orientation):
+    (case,) = nnunet(tmp_path, orientation)
+    prepared = prepare(case, Preprocessing(spacing=1.5, context=(0.0,)), 2, tmp_path / "cache")
+    assert set(np.unique(prepared.labels)) == {0, 1}
+    heights = prepared.slices * prepared.step
+    assert heights.min() >= 3.0 * 9.5
+    assert not np.any(np.abs(heights - 90.0) < 1.5)
+    assert np.any(np.abs(heights - 84.0) < 1.5)
+    assert np.any(np.abs(heights - 96.0) < 1.5)
+
+
+def test_an_oblique_case_with_ignored_voxels_is_refused(tmp_path):
+    (case,) = nnunet(tmp_path, turned=True)
     with pytest.raises(InputError, match="obliquely"):
         case.images()
 

@@ -221,6 +221,19 @@ def test_dicom_seg_where_the_source_lacks_what_it_should_have(tmp_path):
     assert sitk.GetArrayFromImage(read_labelmap(tmp_path / "x.dcm")).any()
 
 
+@pytest.mark.parametrize(
+    ("characters", "name"),
+    [(["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎"), (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+     ("ISO_IR 100", "Müller^Jörg"), ("ISO 2022 IR 6", "Doe^Jane"), ("ISO_IR 192", "Łoś^Ω")],
+)  # fmt: skip
+def test_dicom_seg_of_names_in_any_script(tmp_path, characters, name):
+    volume = from_dicom(tmp_path / "ct", SpecificCharacterSet=characters, PatientName=name)
+    labelmap = labels_on(volume.image)
+    write_segmentation(labelmap, BOTH, tmp_path / "x.dcm", volume)
+    assert str(pydicom.dcmread(tmp_path / "x.dcm").PatientName).rstrip("=") == name
+    assert sitk.GetArrayFromImage(read_labelmap(tmp_path / "x.dcm")).any()
+
+
 def test_dicom_seg_needs_a_dicom_series(tmp_path):
     volume = Volume(sample_ct(), "ct")
     for attempt in (

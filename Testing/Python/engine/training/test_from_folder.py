@@ -112,6 +112,23 @@ def test_goes_on_from_the_last_epoch(dataset, tmp_path):
     np.testing.assert_allclose([h["loss"] for h in resumed.history], [h["loss"] for h in whole.history], rtol=1e-3)
 
 
+def test_one_patient_more_does_not_go_on_with_it(dataset, tmp_path):
+    """With other patients others validate, some of whom the epochs before were trained on."""
+    shutil.copytree(dataset, tmp_path / "data")
+    settings = TrainingSettings(epochs=2, mixed_precision=False, **QUICK)
+
+    def kill(progress):
+        if progress.epoch == 2:
+            raise KilledError
+
+    out = tmp_path / "ball.weights.h5"
+    with pytest.raises(KilledError):
+        train_on(tmp_path / "data", out, TINY, settings, "ball", report=kill)
+    shutil.copytree(dataset / "p0", tmp_path / "data" / "p4")
+    with pytest.raises(InputError, match=r"unfinished training .* on other cases"):
+        train_on(tmp_path / "data", out, TINY, settings, "ball")
+
+
 def test_what_is_surer_than_right_is_cooled():
     """Truth drawn with the odds' square root: the network's logits are twice too large."""
     import keras

@@ -293,6 +293,18 @@ def test_what_was_killed_goes_on_from_its_last_epoch(trained, cases, models, ear
     assert resumed.record["baseline"]["by_case"] == whole["baseline"]["by_case"]
 
 
+def test_other_rehearsal_does_not_go_on_with_it(cases, models, earlier, monkeypatch):
+    monkeypatch.setattr(Trainer, "_step", lambda *_: 0.5)
+    start, folders = models / "tiny.weights.h5", []
+    for more in ({"rehearsal_share": 0}, {"rehearsal": earlier}):
+        told = Told(event="epoch", epoch=1)
+        with pytest.raises(KeyboardInterrupt):
+            retrain(cases.path, start, SETTINGS, report=told, **more)
+        folders.append(told[0]["folder"])
+    assert folders[0] != folders[1]
+    assert told.of("baseline")[0]["rehearsal_dice"] is not None
+
+
 def test_another_training_set_does_not_go_on_with_it(cases, models):
     folders = []
     for seed in (8, 9):

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from corrected_cases import SEGMENTS, ball_case, ball_set, ball_submission
+from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.errors import InputError, OutputError
-from SpineSegLib.engine.training import training_set
-from SpineSegLib.engine.training.training_set import HEADER, UNCHECKED, TrainingSet, slice_indices
+from SpineSegLib.engine.training import hdf5_transaction, training_set
+from SpineSegLib.engine.training.training_set import HEADER, TrainingSet, slice_indices
 
 HELPERS = str(Path(corrected_cases.__file__).parent)  # for programs that tests start
 QUICK_HASH = {"n": 2, "r": 1, "p": 1}
@@ -65,12 +66,12 @@ def test_a_case_comes_back_as_it_went_in(empty, orientation):
 def test_real_values_are_rounded_and_what_is_no_number_is_air(empty):
     ct, mask = ball_case(1)
     hu = sitk.GetArrayFromImage(ct).astype(np.float32) + 0.4
-    hu[0, 0, :3] = (np.nan, -3000, 1e9)
+    hu[0, 0, :5] = (np.nan, -3000, 1e9, np.inf, -np.inf)
     real = sitk.GetImageFromArray(hu)
     real.CopyInformation(ct)
     empty.add(dataclasses.replace(ball_submission(1), image=real, mask=mask))
     stored = arrays(empty.images("case_0001"))[0]
-    assert stored[0, 0, :3].tolist() == [-1024, -1024, 32767]
+    assert stored[0, 0, :5].tolist() == [-1024, -1024, 32767, -1024, -1024]
     np.testing.assert_array_equal(stored[1:], sitk.GetArrayFromImage(ct)[1:])
 
 
@@ -168,6 +169,43 @@ def test_removed_cases_leave_nothing_behind(empty):
     assert [case.case for case in empty.cases()] == ["case_0001"]
     assert about not in empty.path.read_bytes()
     assert empty.add(ball_submission(8))[0].case == "case_0003"  # names are not used twice
+
+
+def test_a_link_is_the_file_it_leads_to(empty, tmp_path):
+    link = tmp_path / "elsewhere" / "mine.cases.h5"
+    link.parent.mkdir()
+    try:
+        link.symlink_to(empty.path)
+    except OSError:
+        pytest.skip("this account may make no links")
+    for seed in (1, 2):
+        empty.add(ball_submission(seed))
+    TrainingSet(link).remove(["case_0001"])
+    assert link.is_symlink()
+    assert [case.case for case in empty.cases()] == ["case_0002"]
+    assert [path.name for path in link.parent.iterdir()] == [link.name]  # one lock, beside the file
+
+
+def test_removing_first_ends_what_a_killed_program_began(empty, monkeypatch):
+    for seed in (1, 2):
+        empty.add(ball_submission(seed))
+    opened = TrainingSet(empty.path)
+    with monkeypatch.context() as patch:
+        recover = hdf5_transaction.recover
+
+        def killed(path):
+            if Path(f"{path}.journal").exists():
+                raise KeyboardInterrupt
+            recover(path)
+
+        patch.setattr(hdf5_transaction, "recover", killed)
+        with pytest.raises(KeyboardInterrupt):
+            empty.add(ball_submission(3))
+    assert Path(f"{empty.path}.journal").exists()
+    opened.remove(["case_0001"])
+    assert [case.case for case in opened.cases()] == ["case_0002", "case_0003"]
+    for case in opened.cases():
+        opened.images(case.case)
 
 
 def test_locks_protect(empty):

@@ -9,8 +9,9 @@ from corrected_cases import SEGMENTS, ball_case, ball_submission
 from SpineSegLib.engine.datasets.find import find_dataset
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.dicom_write import write_ct_series
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.training import training_set
-from SpineSegLib.engine.training.training_data import find_cases
+from SpineSegLib.engine.training.training_data import find_cases, prepare_all
 from SpineSegLib.engine.training.training_set import TrainingSet
 from SpineSegLib.engine.training.training_set_files import export_nifti, export_nnunet, submission_of_files, submissions
 
@@ -77,6 +78,34 @@ def test_a_data_set_comes_in_but_for_what_is_broken(target, tmp_path):
     assert len({case.patient for case in target.cases()}) == 2
 
 
+def test_one_dicom_patient_in_two_folders_is_one_patient(target, tmp_path):
+    for seed, folder in ((1, "before"), (2, "after"), (3, "other")):
+        ct, mask = write_case(tmp_path / f"nifti{seed}", seed)
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        write_ct_series(tmp_path / "data" / folder / "dicom", ct, patient="One")
+        sitk.WriteImage(mask, str(tmp_path / "data" / folder / "mask.nii.gz"))
+    (tmp_path / "data" / "other" / "case.json").write_text('{"patient": "two"}')  # whoever wrote it knows better
+    for _, submission in submissions(find_dataset(tmp_path / "data").cases, SEGMENTS):
+        target.add(submission)
+    patients = [case.patient for case in target.cases()]  # after, before, other
+    assert patients[0] == patients[1] != patients[2]
+
+
+@pytest.mark.parametrize("labels", [(0, 24, 26), (0, 1, 3)])
+def test_several_labels_that_nobody_explains_are_refused(target, tmp_path, labels):
+    _, mask = write_case(tmp_path / "case", 1)
+    numbered = sitk.GetImageFromArray(np.array(labels, dtype=np.uint8)[array(mask)])
+    numbered.CopyInformation(mask)
+    sitk.WriteImage(numbered, str(tmp_path / "case" / "mask.nii.gz"))
+    files = tmp_path / "case" / "ct.nii.gz", tmp_path / "case" / "mask.nii.gz"
+    with pytest.raises(InputError, match=f"label {labels[1] if labels[1] > 1 else labels[2]}"):
+        target.add(submission_of_files(*files, SEGMENTS))
+    assert target.cases() == []
+    if labels[1] == 24:
+        target.add(submission_of_files(*files, SEGMENTS, scheme="verse"))
+        np.testing.assert_array_equal(array(target.images("case_0001")[1]), array(mask))
+
+
 def test_a_single_segment_takes_every_label(tmp_path, target):
     write_case(tmp_path / "case", 1)
     submission = submission_of_files(tmp_path / "case/ct.nii.gz", tmp_path / "case/mask.nii.gz", ("spine",))
@@ -85,11 +114,16 @@ def test_a_single_segment_takes_every_label(tmp_path, target):
 
 def test_exported_pairs_are_what_train_reads(target, tmp_path):
     target.add(ball_submission(1))
-    target.add(ball_submission(2, slices=12, checked=(2, 3, 4, 8)))
-    assert export_nifti(target, tmp_path / "out") == 3
+    above = ball_submission(2, slices=12, checked=(2, 3, 4, 6, 8, 9))
+    above.mask[:, :, 8:] = 0
+    target.add(above)
+    assert export_nifti(target, tmp_path / "out") == (3, 1)
     cases = find_cases(tmp_path / "out")
-    assert [case.name for case in cases] == ["case_0001", "case_0002_1", "case_0002_2"]
+    assert [case.name for case in cases] == ["case_0001", "case_0002_1", "case_0002_3"]
     assert cases[1].patient == cases[2].patient == target.cases()[1].patient
+    assert [case.spineless for case in cases] == [False, False, True]
+    preprocessing = Preprocessing(spacing=1.0, context=(0.0,))
+    assert len(prepare_all(cases, preprocessing, 2, tmp_path / "cache")) == 3
     whole = [array(image) for image in ball_case(2, slices=12)]
     run = [array(cases[1].ct), array(cases[1].mask)]
     for stored, truth in zip(run, whole, strict=True):
@@ -98,10 +132,17 @@ def test_exported_pairs_are_what_train_reads(target, tmp_path):
     assert place.GetOrigin()[2] == ball_case(2, slices=12)[0].GetOrigin()[2] + 8 * 2.0
 
 
+def test_single_slices_alone_are_no_export(target, tmp_path):
+    target.add(ball_submission(2, slices=12, checked=(2, 8)))
+    with pytest.raises(InputError, match="single"):
+        export_nifti(target, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_exported_nnunet_data_set(target, tmp_path):
     target.add(ball_submission(1))
     target.add(ball_submission(2, slices=12, checked=(2, 3, 4, 8)))
-    assert export_nnunet(target, tmp_path / "Dataset042_Balls") == 2
+    assert export_nnunet(target, tmp_path / "Dataset042_Balls") == (2, 0)
     out = tmp_path / "Dataset042_Balls"
     about = json.loads((out / "dataset.json").read_text())
     assert about["labels"] == {"background": 0, "vertebrae": 1, "sacrum": 2, "ignore": 3}
@@ -113,5 +154,10 @@ def test_exported_nnunet_data_set(target, tmp_path):
     assert (np.delete(labels, seen, axis=0) == 3).all()
     np.testing.assert_array_equal(array(out / "imagesTr" / "case_0001_0000.nii.gz"), array(ball_case(1)[0]))
     assert json.loads((out / "splits_final.json").read_text()) == [{"train": ["case_0001"], "val": ["case_0002"]}]
-    # Our own reader of nnU-Net data sets finds the cases again.
-    assert {case.name for case in find_dataset(out).cases} == {"case_0001", "case_0002"}
+    # Our own reader of nnU-Net data sets finds the cases again, and what nobody checked stays unchecked.
+    again = TrainingSet.create(tmp_path / "again.cases.h5", "balls", SEGMENTS)
+    for _, submission in submissions(find_dataset(out).cases, SEGMENTS):
+        again.add(submission)
+    assert [case.checked for case in again.cases()] == [None, (2, 3, 4, 8)]
+    for case in again.cases():
+        np.testing.assert_array_equal(array(again.images(case.case)[1]), array(target.images(case.case)[1]))
