@@ -78,10 +78,11 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         load_terminology()
         self.logic = SpineSegLogic()
         self.inputSection = InputSection(self.ui, self.update)
-        self.segmentSection = SegmentSection(self.ui, self.inputSection, self.logic, self.update)
-        self.compareSection = CompareSection(self.ui, self.logic, self.update)
-        self.correctSection = CorrectSection(self.ui, self.logic, self.update)
-        self.retrainSection = RetrainSection(self.ui, self.inputSection, self.logic, self.update)
+        busy = self.busy
+        self.segmentSection = SegmentSection(self.ui, self.inputSection, self.logic, busy, self.update)
+        self.compareSection = CompareSection(self.ui, self.logic, busy, self.update)
+        self.correctSection = CorrectSection(self.ui, self.logic, busy, self.update)
+        self.retrainSection = RetrainSection(self.ui, self.inputSection, self.logic, busy, self.update)
         self.working = [self.segmentSection, self.compareSection, self.correctSection, self.retrainSection]
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self._onSceneEndClose)
@@ -102,6 +103,10 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called each time the user leaves the module. A run goes on."""
         if not any(section.running for section in self.working):
             self.setParameterNode(None)
+
+    def busy(self):
+        """Whether something is under way, so that nothing else can begin: also before and after the worker is at it."""
+        return self.logic.worker.busy or any(section.running for section in self.working)
 
     def cleanup(self):
         """Called when Slicer ends or the module is reloaded."""
@@ -126,7 +131,8 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self._parameterNode.trainingSet.name:
             self._parameterNode.trainingSet = user_models_dir().parent / "corrections.cases.h5"
         if self._parameterNode.inputVolume is None:
-            volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps are of this class, too
+            volume = next((each for each in volumes if not each.IsA("vtkMRMLLabelMapVolumeNode")), None)
             if volume is not None:
                 self._parameterNode.inputVolume = volume
 
@@ -153,10 +159,15 @@ class SpineSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 section.update()
 
     def _onSceneStartClose(self, _caller, _event):
+        training = self.retrainSection.running  # which needs nothing of the scene, and goes on
         for section in self.working:
-            section.stop()
+            if not (training and section is self.retrainSection):
+                section.stop()
         self.setParameterNode(None)
-        self.logic.close()  # its temporary files hold the CT that goes
+        if training:
+            self.logic.forgetVolume()
+        else:
+            self.logic.close()  # its temporary files hold the CT that goes
 
     def _onSceneEndClose(self, _caller, _event):
         if self.parent.isEntered:
@@ -231,6 +242,13 @@ class SpineSegLogic(ScriptedLoadableModuleLogic):
             # inside Slicer sys.executable is Slicer itself
             self._worker = WorkerProcess(python=shutil.which("PythonSlicer") or sys.executable)
         return self._worker
+
+    def forgetVolume(self):
+        """Remove the worker's copy of the CT that was segmented last."""
+        if self._worker is not None:
+            from SpineSegLib.scene.segment_run import forget_volume
+
+            forget_volume(self._worker)
 
     def close(self):
         """End the worker process."""

@@ -91,6 +91,7 @@ class qMRMLTableView(HoldsScene, QtWidgets.QTableView):
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         QtWidgets.QTableView.__init__(self, parent)
         self._model = qMRMLTableModel(self)
+        self._observations = Observations(self)
         self.setModel(self._model)
         self.selectionModel().selectionChanged.connect(lambda *_: self.cellsSelected.emit())
 
@@ -103,7 +104,14 @@ class qMRMLTableView(HoldsScene, QtWidgets.QTableView):
     firstColumnLocked = cpp_property(bool, False)
 
     def _scene_changed(self) -> None:
+        self._observations.stop()
+        if self._scene is not None:
+            self._observations.observe(self._scene, slicer.vtkMRMLScene.EndBatchProcessEvent, qMRMLTableView._forget)
         self.mrmlSceneChanged.emit(self._scene)
+
+    def _forget(self, _: Any) -> None:
+        """As Slicer's does: it then shows the table of its view node, and a view in a panel has none."""
+        self.setMRMLTableNode(None)
 
     def mrmlTableNode(self) -> slicer.vtkMRMLTableNode | None:
         return self._model._node

@@ -21,21 +21,24 @@ ALL = "All segments"
 
 
 class CompareSection:
-    """`logic`: the module's, which has the worker; `changed` is called when a comparison began or ended."""
+    """`logic`: the module's, which has the worker; `busy` tells whether anything is under way in the panel; `changed`
+    is called when a comparison began or ended."""
 
-    def __init__(self, ui: Any, logic: Any, changed: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, logic: Any, busy: Callable[[], bool], changed: Callable[[], None]) -> None:
         self.ui = ui
         self.parameters: SpineSegParameterNode | None = None
         self.run: CompareRun | None = None
         self.result: dict[str, Any] | None = None
         self._logic = logic
+        self._busy = busy
         self._changed = changed
+        self._difference: slicer.vtkMRMLSegmentationNode | None = None  # that was shown last
         self._worst: list[int] = []
         self._shown = -1  # which of the worst slices the views show
         self._tables: list[slicer.vtkMRMLTableNode] = []
         self._order: list[int] = []  # the slices as the table shows them, from top to bottom
         self._sorted_by: tuple[str, bool] = ("position_mm", False)
-        self._segment_ids: dict[Any, list[str]] = {}
+        self._segments: dict[Any, list[tuple[str, str]]] = {}  # name and ID of those a selector offers
         self._timer = qt.QTimer()
         self._timer.setInterval(STEP_MS)
         self._timer.connect("timeout()", self._step)
@@ -113,12 +116,16 @@ class CompareSection:
             "reference"
         ):
             return "Choose a reference that is not the segmentation itself."
-        return "Wait until the computation that runs now is finished." if self._logic.worker.busy else None
+        return "Wait until the computation that runs now is finished." if self._busy() else None
 
     def _compare_or_cancel(self, _checked: bool = False) -> None:
         if self.running:
             self.run.cancel()
             return
+        if problem := self._problem():
+            slicer.util.errorDisplay(problem, windowTitle="SpineSeg")
+            return
+        self.ui.differenceCheckBox.checked = False  # what the comparison before showed goes with it
         try:
             self.run = CompareRun(
                 self._logic.worker,
@@ -132,7 +139,6 @@ class CompareSection:
             slicer.util.errorDisplay(str(error), windowTitle="SpineSeg")
             return
         self.result = None
-        self.ui.differenceCheckBox.checked = False
         self.ui.compareStatusLabel.text = "Comparing..."
         self._timer.start()
         self._changed()
@@ -192,9 +198,10 @@ class CompareSection:
         self._changed()
 
     def _show_difference(self, shown: bool) -> None:
-        if self.run is not None and self.run.difference is not None:
-            node = comparison_nodes.difference_segmentation(self.run.difference)
-            node.GetDisplayNode().SetVisibility(shown)
+        if shown:
+            self._difference = comparison_nodes.difference_segmentation(self.run.difference)
+        if self._difference is not None and self._difference.GetScene() is not None:
+            self._difference.GetDisplayNode().SetVisibility(shown)
 
     def _show_plots(self, _checked: bool = False) -> None:
         charts = [
@@ -239,22 +246,25 @@ class CompareSection:
 
     def _list_segments(self, selector: Any, node: Any) -> None:
         """Let the user choose one of the node's segments, or all."""
-        names, ids = [ALL], [""]
+        segments = [(ALL, "")]
         if node is not None and node.IsA("vtkMRMLSegmentationNode"):
             segmentation = node.GetSegmentation()
-            ids += list(segmentation.GetSegmentIDs())
-            names += [segmentation.GetSegment(each).GetName() for each in ids[1:]]
-        if self._segment_ids.get(selector) != ids:
-            self._segment_ids[selector] = ids
+            segments += [(segmentation.GetSegment(each).GetName(), each) for each in segmentation.GetSegmentIDs()]
+        if self._segments.get(selector) != segments:
+            chosen = self._id_in(selector)
+            self._segments[selector] = segments
             selector.clear()
-            for name in names:
+            for name, _ in segments:
                 selector.addItem(name)
-        selector.enabled = len(ids) > 1
+            selector.setCurrentIndex(next((n for n, (_, each) in enumerate(segments) if each == chosen), 0))
+        selector.enabled = len(segments) > 1
 
     def _segment(self, which: str) -> str:
-        selector = getattr(self.ui, f"{which}SegmentSelector")
+        return self._id_in(getattr(self.ui, f"{which}SegmentSelector"))
+
+    def _id_in(self, selector: Any) -> str:
         index = selector.currentIndex
-        return self._segment_ids.get(selector, [""])[index] if index > 0 else ""
+        return self._segments[selector][index][1] if index > 0 else ""
 
 
 def _write_csv(node: slicer.vtkMRMLTableNode, path: Path) -> None:

@@ -14,6 +14,7 @@ from SpineSegLib.engine.training.training_set import CaseInfo, TrainingSet
 from SpineSegLib.panel.parameters import SpineSegParameterNode
 from SpineSegLib.panel.slice_views import shown_position
 from SpineSegLib.scene import review
+from SpineSegLib.scene.segmentations import drawn_on_another
 from SpineSegLib.scene.submission import SubmitRun
 
 STEP_MS = 50
@@ -23,14 +24,16 @@ COLUMNS = ("Case", "Patient", "Used for", "Slices", "Locked")
 
 
 class CorrectSection:
-    """`logic`: the module's, which has the worker; `changed` is called when a case was stored or removed."""
+    """`logic`: the module's, which has the worker; `busy` tells whether anything is under way in the panel; `changed`
+    is called when a case was stored or removed."""
 
-    def __init__(self, ui: Any, logic: Any, changed: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, logic: Any, busy: Callable[[], bool], changed: Callable[[], None]) -> None:
         self.ui = ui
         self.parameters: SpineSegParameterNode | None = None
         self.run: SubmitRun | None = None
         self.cases: list[CaseInfo] = []
         self._logic = logic
+        self._busy = busy
         self._changed = changed
         self._listed: tuple[str, float] | None = None  # which state of which file the table shows
         self._identity: str | None = None  # of that training set
@@ -73,8 +76,14 @@ class CorrectSection:
             or ("" if known else "Segment with SpineSeg first: the network tells where it is unsure.")
             or ("Show the slice the network is least sure of." if coming else "All slices are checked.")
         )
-        ui.checkedButton.enabled = bool(known)
-        ui.checkedButton.toolTip = "Mark the shown slice as checked." if known else ui.nextSliceButton.toolTip
+        ui.checkedButton.enabled = bool(known) and self.parameters.inputVolume is not None
+        ui.checkedButton.toolTip = (
+            ui.nextSliceButton.toolTip
+            if not known
+            else "Mark the shown slice as checked."
+            if ui.checkedButton.enabled
+            else "Choose the CT whose slices are shown."
+        )
         if known:
             ui.checkedLabel.text = f"{len(review.checked_positions(node))} of {known} slices checked"
         else:
@@ -134,12 +143,12 @@ class CorrectSection:
             return "Choose the CT and its corrected segmentation."
         if not self._path().name:
             return "Choose the file of the training set, an existing or a new one."
-        return "Wait until the computation that runs now is finished." if self._logic.worker.busy else None
+        return "Wait until the computation that runs now is finished." if self._busy() else None
 
     def _submit(self, _checked: bool = False) -> None:
         node = self.parameters.segmentation
         only_checked = self.ui.submitSelector.currentIndex == 1
-        if not self._project_agreed():
+        if not self._volume_agreed() or not self._project_agreed():
             return
         try:
             self.run = SubmitRun(
@@ -154,8 +163,18 @@ class CorrectSection:
             self._fail(str(error))
             return
         self.ui.correctStatusLabel.text = "Storing the case..."
-        self.ui.submitButton.enabled = False
         self._timer.start()
+        self._changed()
+
+    def _volume_agreed(self) -> bool:
+        """Whether the CT may be stored with this mask: one that was drawn on another CT is most likely a slip."""
+        volume, node = self.parameters.inputVolume, self.parameters.segmentation
+        if not drawn_on_another(node, volume):
+            return True
+        return slicer.util.confirmOkCancelDisplay(
+            f"{node.GetName()} was drawn on another CT than {volume.GetName()}. Store it with this CT all the same?",
+            "SpineSeg",
+        )
 
     def _project_agreed(self) -> bool:
         """Whether cases of this scene may go to the chosen training set: a mistake there is hard to undo."""

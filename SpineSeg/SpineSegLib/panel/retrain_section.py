@@ -25,15 +25,19 @@ COLUMNS = ("Model", "Version", "From", "Dice", "Current")
 
 
 class RetrainSection:
-    """`chosen`: the section that knows the model; `logic`: the module's; `changed` is called when versions changed."""
+    """`chosen`: the section that knows the model; `logic`: the module's; `busy` tells whether anything is under way in
+    the panel; `changed` is called when versions changed."""
 
-    def __init__(self, ui: Any, chosen: InputSection, logic: Any, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, ui: Any, chosen: InputSection, logic: Any, busy: Callable[[], bool], changed: Callable[[], None]
+    ) -> None:
         self.ui = ui
         self.chosen = chosen
         self.parameters: SpineSegParameterNode | None = None
         self.run: RetrainRun | None = None
         self.versions: list[Version] = []
         self._logic = logic
+        self._busy = busy
         self._changed = changed
         self._planned: tuple | None = None
         self._problem: str | None = None
@@ -87,10 +91,8 @@ class RetrainSection:
             self.find_versions()  # what reads models was installed meanwhile
         self._plan()
         ui = self.ui
-        problem = self._problem
-        if self._logic.worker.busy:
-            problem = "Wait until the computation that runs now is finished."
-        possible = problem is None or (self._offer is not None and not self._logic.worker.busy)
+        problem = "Wait until the computation that runs now is finished." if self._busy() else self._problem
+        possible = problem is None or (self._offer is not None and not self._busy())
         ui.retrainButton.text = "Cancel" if self.running else "Re-train"
         ui.retrainButton.enabled = self.running or possible
         ui.retrainButton.toolTip = (
@@ -99,7 +101,7 @@ class RetrainSection:
         ui.retrainProgressBar.visible = self.running
 
     def stop(self) -> None:
-        """Forget a run under way: the worker is told to stop and keeps the best so far."""
+        """Forget a run under way: the worker is told to stop. The same re-training goes on from its last epoch."""
         if self.running:
             self.run.cancel()
         self._timer.stop()

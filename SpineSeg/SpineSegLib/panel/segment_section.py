@@ -16,7 +16,7 @@ from SpineSegLib.panel.parameters import FARTHEST, Part, SpineSegParameterNode
 from SpineSegLib.panel.slice_views import shown_position
 from SpineSegLib.scene import review
 from SpineSegLib.scene.export import export_segmentation
-from SpineSegLib.scene.segmentations import segmentation_problem
+from SpineSegLib.scene.segmentations import drawn_on_another, segmentation_problem
 from SpineSegLib.scene.volumes import axial_limits
 
 if TYPE_CHECKING:
@@ -31,15 +31,20 @@ FORMATS = {
 
 
 class SegmentSection:
-    """`logic`: the module's, which has the worker; `changed` is called when a run began or ended."""
+    """`logic`: the module's, which has the worker; `busy` tells whether anything is under way in the panel; `changed`
+    is called when a run began or ended."""
 
-    def __init__(self, ui: Any, chosen: InputSection, logic: Any, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, ui: Any, chosen: InputSection, logic: Any, busy: Callable[[], bool], changed: Callable[[], None]
+    ) -> None:
         self.ui = ui
         self.chosen = chosen
         self.parameters: SpineSegParameterNode | None = None
         self.run: SegmentRun | None = None
         self._logic = logic
+        self._busy = busy
         self._changed = changed
+        self._volume: str | None = None  # ID of the CT that was chosen last
         self._limits: tuple[str, float, float] | None = None
         self._warmed: tuple[Path, str] | None = None  # what the worker was told to load
         self._timer = qt.QTimer()
@@ -56,13 +61,12 @@ class SegmentSection:
     def update(self) -> None:
         """Show what the parameter node says and what can be done."""
         ui, parameters = self.ui, self.parameters
+        self._let_go_of_others()
         whole_range = parameters.part is Part.RANGE
         ui.rangeWidget.visible = whole_range
         ui.labelRangeWidget.visible = whole_range
         self._fit_range()
-        problem = self.chosen.problem() or segmentation_problem(parameters.segmentation, parameters.inputVolume)
-        if self._logic.worker.busy and not (self.run is not None and self.run.running):
-            problem = "Wait until the computation that runs now is finished."
+        problem = self._problem()
         ui.segmentButton.text = "Cancel" if self.running else "Segment"
         ui.segmentButton.enabled = self.running or problem is None
         if self.running:
@@ -97,7 +101,7 @@ class SegmentSection:
             return
         if not self.chosen.ready():
             return
-        if problem := self.chosen.problem():  # what has been installed may lack the model that is asked for
+        if problem := self._problem():  # what has been installed may lack the model that is asked for
             slicer.util.errorDisplay(problem, windowTitle="SpineSeg")
             return
         parameters = self.parameters
@@ -118,6 +122,22 @@ class SegmentSection:
         self._timer.start()
         self._show_progress()
         self._changed()
+
+    def _problem(self) -> str | None:
+        """Why no run can begin."""
+        if self._busy() and not (self.run is not None and self.run.running):
+            return "Wait until the computation that runs now is finished."
+        parameters = self.parameters
+        return self.chosen.problem() or segmentation_problem(parameters.segmentation, parameters.inputVolume)
+
+    def _let_go_of_others(self) -> None:
+        """Another CT gets a segmentation of its own: in the one before, earlier results would be replaced."""
+        volume, node = self.parameters.inputVolume, self.parameters.segmentation
+        if volume is None or volume.GetID() == self._volume:
+            return
+        self._volume = volume.GetID()
+        if node is not None and drawn_on_another(node, volume):
+            self.parameters.segmentation = None
 
     def _warm(self) -> None:
         """Let the worker load the network while the user still looks at the CT, once for each model and device."""

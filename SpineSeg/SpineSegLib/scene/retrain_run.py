@@ -20,7 +20,7 @@ DICE_COLOUR, LOSS_COLOUR, LINE_COLOUR = (0.13, 0.4, 0.75), (0.85, 0.5, 0.1), (0.
 class RetrainRun:
     """Call `step` while `running`; then `state` is "finished", "cancelled" or "failed".
 
-    `said`: what to tell the person now. `plan`: sentences of the plan. `epochs`: the worker's "epoch" events so far,
+    `said`: what to tell the person now. `epochs`: the worker's "epoch" events so far,
     `baseline` its "baseline" event. `result`: the new version, also after cancelling where an epoch was done.
     """
 
@@ -47,7 +47,6 @@ class RetrainRun:
         )
         self._folder: Path | None = None  # where the worker trains
         self.said = "Loading the training set..."
-        self.plan: tuple[str, ...] = ()
         self.baseline: dict[str, Any] = {}
         self.epochs: list[dict[str, Any]] = []
         self.result: dict[str, Any] = {}
@@ -72,7 +71,7 @@ class RetrainRun:
         for event in self._job.poll():
             kind = event["event"]
             if kind == "plan":
-                self.plan, self._folder = tuple(event["sentences"]), Path(event["folder"])
+                self._folder = Path(event["folder"])
             elif kind == "progress":
                 self.said = f"{event['stage'].capitalize()}: {event['done']} of {event['of']}"
             elif kind == "baseline":

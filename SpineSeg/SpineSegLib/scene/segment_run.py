@@ -45,6 +45,13 @@ class _Handed:
 _handed: WeakKeyDictionary[WorkerProcess, _Handed] = WeakKeyDictionary()
 
 
+def forget_volume(worker: WorkerProcess) -> None:
+    """Remove the copy of the CT that a worker was given last and keeps for the next run. None may be under way."""
+    handed = _handed.pop(worker, None)
+    if handed is not None and handed.folder is not None:
+        worker.remove_folder(handed.folder)
+
+
 class SegmentRun:
     """A run that goes on while `step` is called, by a timer every 50 ms or so, until `running` is False.
 

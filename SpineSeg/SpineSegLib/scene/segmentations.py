@@ -38,11 +38,21 @@ def segmentation_problem(
     segmentation = segmentation_node.GetSegmentation()
     if segmentation.GetNumberOfSegments() == 0:
         return None
+    if drawn_on_another(segmentation_node, volume_node):
+        return "The segmentation belongs to another CT; choose a new one."
     if segmentation.GetSourceRepresentationName() != BINARY:
         return "The segmentation is made of surfaces, which can't show voxels; choose another or a new one."
     if labelmap_matrix(volume_node, segmentation_node) is None:
         return "The segmentation is transformed differently from the CT; choose another or a new one."
     return None
+
+
+def drawn_on_another(segmentation_node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether the node has segments, and the volume that gave them their grid is another one of the scene."""
+    reference = segmentation_node.GetNodeReference(REFERENCE_ROLE)
+    if reference is None or reference is volume_node:
+        return False
+    return segmentation_node.GetSegmentation().GetNumberOfSegments() > 0
 
 
 def new_segmentation(volume_node: slicer.vtkMRMLVolumeNode) -> slicer.vtkMRMLSegmentationNode:

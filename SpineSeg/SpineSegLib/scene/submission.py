@@ -17,7 +17,8 @@ from SpineSegLib.engine.files.writing import as_output_error
 from SpineSegLib.engine.training.training_set import slice_indices
 from SpineSegLib.jobs.submit import CORRECTED
 from SpineSegLib.scene.review import model_of
-from SpineSegLib.scene.volumes import CtGeometry, ct_geometry, ct_problem
+from SpineSegLib.scene.segmentations import BINARY, labelmap_matrix, matrix_of
+from SpineSegLib.scene.volumes import CtGeometry, ct_geometry, ct_problem, voxels
 
 if TYPE_CHECKING:
     from SpineSegLib.worker_client import WorkerProcess
@@ -113,10 +114,18 @@ def training_mask(
     Segments whose names mean neither are left out. Raises InputError where none is left or nothing is marked.
     """
     segmentation = segmentation_node.GetSegmentation()
-    keys = {each: structure_of(segmentation.GetSegment(each).GetName()) for each in segmentation.GetSegmentIDs()}
     mask = np.zeros(volume_node.GetImageData().GetDimensions()[::-1], dtype=np.uint8)
-    for segment_id, key in keys.items():
-        if key is not None:
+    grid = labelmap_matrix(volume_node, segmentation_node)
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        key = structure_of(segment.GetName())
+        if key is None:
+            continue
+        image = segment.GetRepresentation(BINARY)
+        if image is not None and grid is not None and np.allclose(matrix_of(image), grid, atol=1e-5):
+            place, marked = _on_grid(image, segment.GetLabelValue(), volume_node)
+            mask[place][marked] = training_label(key)
+        else:  # takes the whole grid, for each segment
             marked = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation_node, segment_id, volume_node)
             if marked is not None:
                 mask[marked > 0] = training_label(key)
@@ -126,6 +135,21 @@ def training_mask(
             "marks anything in this CT; name the corrected segments so."
         )
     return mask
+
+
+def _on_grid(
+    image: slicer.vtkOrientedImageData, label: int, volume_node: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """The part of the CT's array (k, j, i) that an image on its grid covers, and where the image has the label."""
+    size = np.array(volume_node.GetImageData().GetDimensions()[::-1])
+    if image.GetNumberOfPoints() == 0:
+        return (slice(0, 0),) * 3, np.zeros((0, 0, 0), dtype=bool)
+    array = voxels(image)
+    start = np.array(image.GetExtent()[::2][::-1]) - volume_node.GetImageData().GetExtent()[::2][::-1]
+    low = np.clip(start, 0, size)
+    high = np.clip(start + array.shape, low, size)
+    marked = array[tuple(map(slice, low - start, high - start))] == label
+    return tuple(map(slice, low, high)), marked
 
 
 def dicom_identity(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str | None, str | None]:

@@ -107,6 +107,7 @@ class ComparePanel:
         data.reference_segments, data.reference_segment = _segments(workspace.reference, data.reference_segment)
         if (workspace.ct, workspace.reference) != self._opened:
             self._opened = (workspace.ct, workspace.reference)
+            self._show_differences(False)
             self.result = self._difference = None
             data.compared = data.differences = False
 

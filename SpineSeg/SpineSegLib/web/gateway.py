@@ -157,6 +157,9 @@ class Gateway:
             self._failures.append(now)
             self.audit.write("unknown", "refused: wrong token")
             return await self._login_page(request, "This token is not known; check it and try again.", 403)
+        mine = self._session(request)
+        if mine is not None and mine.user == user:  # the link again: a second session would take the first one's cookie
+            return web.HTTPSeeOther(PAGE)
         try:
             cookie = await self.sessions.open(user)
         except ComputeError as error:

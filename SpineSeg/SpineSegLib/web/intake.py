@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import mmap
 import os
 import re
 import sys
@@ -30,6 +31,7 @@ MAX_VOXELS = 2**30
 MAX_MEMORY = 12 * 2**30
 MAX_CPU_SECONDS = 300
 MAX_FILE = 8 * 2**30
+MAX_HEADER = 2**20  # bytes; Slicer writes half a kilobyte a segment
 
 
 def check_plain(path: Path) -> None:
@@ -44,18 +46,18 @@ def check_plain(path: Path) -> None:
     refused = InputError("The file is not what its ending says, or is damaged; copy or export it again.")
     try:
         with gzip.open(path) if ending == ".nii.gz" else path.open("rb") as file:
-            head = file.read(2**16)
+            head = file.read(MAX_HEADER)
     except (EOFError, OSError, zlib.error):
         raise refused from None
     if ending in (".nii", ".nii.gz"):
         good = head[344:348] in (b"n+1\0", b"n+2\0") or head[4:8] == b"n+2\0"
     elif ending == ".nrrd":
-        header = head.split(b"\n\n")[0].split(b"\r\n\r\n")[0].lower()
-        good = head.startswith(b"NRRD000") and not re.search(rb"^data ?file\s*:", header, flags=re.MULTILINE)
+        # an empty line ends the header, and what comes before it is all looked at
+        header, end, _ = head.replace(b"\r\n", b"\n").replace(b"\r", b"\n").partition(b"\n\n")
+        elsewhere = re.search(rb"^\s*data ?file\s*:", header, flags=re.MULTILINE | re.IGNORECASE)
+        good = head.startswith(b"NRRD000") and bool(end) and elsewhere is None
     elif ending == ".mha":
-        place = re.search(rb"^elementdatafile\s*=\s*(\S+)", head, flags=re.MULTILINE | re.IGNORECASE)
-        good = head[:10].lower() in (b"objecttype", b"ndims = 3") or head.lower().startswith(b"ndims")
-        good = good and place is not None and place[1] == b"LOCAL"
+        good = head.lower().startswith((b"objecttype", b"ndims")) and _local(path)
     else:
         raise InputError("A header whose voxels lie in another file can't be uploaded; save as .nrrd or .nii.gz.")
     if not good:
@@ -71,6 +73,16 @@ def check_plain(path: Path) -> None:
         voxels *= size
     if voxels > MAX_VOXELS:
         raise InputError("The image has more than a thousand million voxels; crop it first.")
+
+
+def _local(path: Path) -> bool:
+    """Whether a MetaImage says once in the whole file where its voxels are, and that they are in it."""
+    key = b"ElementDataFile"  # in this spelling alone it counts
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        at = content.find(key)
+        if at < 0 or content.find(key, at + 1) >= 0:
+            return False
+        return re.match(rb"\n" + key + rb"[ \t]*=[ \t]*LOCAL[ \t]*\r?\n", content[at - 1 : at + 100]) is not None
 
 
 def take_in(kind: str, source: Path, target: Path) -> dict[str, Any]:

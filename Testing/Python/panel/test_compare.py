@@ -112,6 +112,37 @@ def test_difference_segments(panel, shell, nodes):
     assert not node.GetDisplayNode().GetVisibility()
 
 
+def test_the_next_comparison_takes_the_old_differences_away(panel, shell, nodes):
+    import slicer
+
+    compare(panel, shell)
+    panel.ui.differenceCheckBox.setChecked(True)
+    shown = slicer.util.getNode("Comparison differences")
+    assert shown.GetDisplayNode().GetVisibility()
+    compare(panel, shell)
+    assert not panel.ui.differenceCheckBox.checked
+    assert not shown.GetDisplayNode().GetVisibility()
+
+
+def test_the_table_stays_when_a_scene_is_imported(panel, shell, nodes):
+    import slicer
+
+    compare(panel, shell)
+    table = panel.ui.comparisonTable.mrmlTableNode()
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
+    assert panel.ui.comparisonTable.mrmlTableNode() is table
+
+
+def test_a_renamed_segment_is_offered_by_its_new_name(panel, nodes):
+    selector = panel.ui.predictionSegmentSelector
+    selector.setCurrentIndex(1)
+    nodes[0].GetSegmentation().GetNthSegment(0).SetName("L3")
+    panel.update()
+    assert [selector.itemText(n) for n in range(selector.count)] == ["All segments", "L3"]
+    assert selector.currentIndex == 1
+
+
 def test_tables_are_exported_with_units(panel, shell, nodes, tmp_path):
     compare(panel, shell)
     shell.dialogs.answer(str(tmp_path / "study.csv"))

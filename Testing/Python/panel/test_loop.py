@@ -93,6 +93,8 @@ def render_rehearsal(models):
     ("kind", "small_model"), [("made up", ("spine",)), ("real", ("vertebrae",))], indirect=["small_model"]
 )
 def test_the_whole_loop(panel, shell, small_model, tmp_path, request, kind):
+    import slicer
+
     panel.logic.getParameterNode().trainingSet = tmp_path / "columns.cases.h5"
     if kind == "real":
         folder = request.getfixturevalue("shared_data") / "cases"
@@ -117,8 +119,14 @@ def test_the_whole_loop(panel, shell, small_model, tmp_path, request, kind):
     assert panel.ui.retrainButton.enabled, panel.ui.retrainButton.toolTip
     panel.ui.retrainButton.click()
     assert panel.ui.retrainButton.text == "Cancel"
-    shell.wait_until(lambda: not panel.retrainSection.running, seconds=600)
     run = panel.retrainSection.run
+    if kind == "made up":  # training needs nothing of the scene, so that the next CT may come meanwhile
+        shell.wait_until(lambda: run.epochs or not run.running, seconds=600)
+        slicer.mrmlScene.Clear()
+        assert panel.retrainSection.running
+        assert not panel.ui.segmentButton.enabled
+        volumes[1] = (add_volume(cases[1][0], "CT 1"), cases[1][1])
+    shell.wait_until(lambda: not panel.retrainSection.running, seconds=600)
     assert run.state == "finished", run.message
     assert len(run.epochs) == 2
     assert all((epoch["rehearsal_dice"] is None) == (kind == "real") for epoch in run.epochs)
@@ -192,6 +200,52 @@ def test_cases_of_one_scene_do_not_slip_into_another_project(panel, shell, small
     submit(panel, shell)
     assert len(other.cases()) == 1
     assert parameters.project == other.identity
+
+
+def test_a_mask_of_another_ct_is_stored_only_where_that_is_meant(panel, shell, small_model, tmp_path):
+    parameters = panel.logic.getParameterNode()
+    parameters.trainingSet = tmp_path / "columns.cases.h5"
+    first, second = (add_volume(column_of_bone(seed)[0], f"CT {seed}") for seed in (0, 1))
+    segment(panel, shell, first)
+    correct(panel, first, column_of_bone(0)[1])
+    segmentation = parameters.segmentation
+    panel.ui.inputVolumeSelector.setCurrentNode(second)
+    panel.ui.segmentationSelector.setCurrentNode(segmentation)
+    shell.dialogs.answer("Cancel")
+    panel.ui.submitButton.click()
+    assert "drawn on another CT" in shell.dialogs.shown[-1].text
+    assert not panel.correctSection.running
+    assert not (tmp_path / "columns.cases.h5").exists()
+    shell.dialogs.answer("OK")
+    submit(panel, shell)
+    assert len(panel.correctSection.cases) == 1
+
+
+def test_a_mask_on_another_grid_lies_where_it_was_drawn(panel):
+    import slicer
+    from SpineSegLib.scene.submission import training_mask
+
+    volume = add_volume(column_of_bone(0)[0])  # 80 x 80 x 16 voxels of 1 x 1 x 2 mm
+    coarse = sitk.GetImageFromArray(np.zeros((8, 40, 40), np.int16))
+    coarse.SetSpacing((2.0, 2.0, 4.0))
+    coarse.SetOrigin((0.5, 0.5, 1.0))
+    marked = np.zeros((8, 40, 40), np.uint8)
+    marked[2:5, 10:20, 12:30] = 1
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segment_id = node.GetSegmentation().AddEmptySegment("", "L3")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(marked, node, segment_id, add_volume(coarse, "coarse"))
+    expected = marked.repeat(2, axis=0).repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_array_equal(training_mask(node, volume), expected)
+
+
+def test_without_its_ct_no_slice_is_marked(panel, shell, small_model):
+    import slicer
+
+    volume = add_volume(column_of_bone(0)[0])
+    segment(panel, shell, volume)
+    slicer.mrmlScene.RemoveNode(volume)
+    panel.enter()
+    assert not panel.ui.checkedButton.enabled
 
 
 def test_submitting_again_replaces_and_locking_protects(panel, shell, small_model, tmp_path):

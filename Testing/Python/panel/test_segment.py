@@ -59,6 +59,55 @@ def test_under_a_parent_transform_the_result_lies_over_the_ct(panel, shell, real
     assert dice(marked(panel, node), truth) > 0.7
 
 
+def test_another_ct_gets_a_segmentation_of_its_own(panel, shell, real):
+    import slicer
+
+    first, second = add_volume(real[0], "A"), add_volume(sitk.Flip(real[0], (True, False, False)), "B")
+    segment(panel, shell, first)
+    parameters = panel.logic.getParameterNode()
+    segmentation = parameters.segmentation
+    before = marked(panel, first)
+    panel.ui.inputVolumeSelector.setCurrentNode(second)
+    assert parameters.segmentation is None
+    panel.ui.segmentationSelector.setCurrentNode(segmentation)  # whoever chooses it all the same
+    assert not panel.ui.segmentButton.enabled
+    assert "belongs to another CT" in panel.ui.segmentButton.toolTip
+    segment(panel, shell, second)
+    assert parameters.segmentation is not segmentation
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 2
+    parameters.segmentation = segmentation
+    assert (marked(panel, first) == before).all()
+
+
+def test_while_something_runs_nothing_else_can_begin(panel, shell, real):
+    node = add_volume(real[0])
+    segment(panel, shell, node)
+    ui, parameters = panel.ui, panel.logic.getParameterNode()
+    ui.comparedSelector.setCurrentNode(parameters.segmentation)
+    other = panel.logic.segment(node)
+    ui.referenceSelector.setCurrentNode(other)
+    buttons = (ui.submitButton, ui.compareButton)
+    panel.update()
+    assert all(button.enabled for button in buttons), [button.toolTip for button in buttons]
+    ui.segmentButton.click()  # into the segmentation that is there
+    shell.wait_until(lambda: panel.segmentSection.run.done > 0, seconds=60)
+    assert [button.enabled for button in buttons] == [False, False]
+    assert all("Wait" in button.toolTip for button in (*buttons, ui.retrainButton))
+    panel.compareSection._compare_or_cancel()  # a click that was on its way
+    assert "Wait" in shell.dialogs.shown[-1].text
+    shell.wait_until(lambda: not panel.segmentSection.run.running, seconds=60)
+    assert all(button.enabled for button in buttons), [button.toolTip for button in buttons]
+
+
+def test_a_label_map_is_not_chosen_as_the_ct(panel, real):
+    import slicer
+
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "manual")
+    node = add_volume(real[0])
+    panel.enter()
+    assert panel.logic.getParameterNode().inputVolume is node
+
+
 def test_current_slice_changes_only_that_slice(panel, shell, real):
     import slicer
 

@@ -201,3 +201,6 @@ def test_table_view(shell):
     view.selectAll()
     view.copySelection()
     assert slicer.app.clipboard().text() == "0.5\t3\n0.25\t4"
+    slicer.mrmlScene.StartState(slicer.vtkMRMLScene.BatchProcessState)
+    slicer.mrmlScene.EndState(slicer.vtkMRMLScene.BatchProcessState)
+    assert view.mrmlTableNode() is None  # what a view shows that knows the scene but has no view node

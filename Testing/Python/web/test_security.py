@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from ct_samples import assert_sentence
@@ -165,6 +166,34 @@ def test_wrong_tokens_are_refused_counted_and_noted(ask):
     log = ask.log()
     assert len(log) == 10
     assert {(line["user"], line["event"]) for line in log} == {("unknown", "refused: wrong token")}
+
+
+def test_the_link_opened_again_stays_with_its_session(tmp_path):
+    """Else the first tab's uploads would go to the second one's session, whose cookie took its place."""
+    from aiohttp.test_utils import TestClient, TestServer
+    from SpineSegLib.web.gateway import Gateway
+
+    tokens = {name: new_token(tmp_path / "tokens.json", name) for name in ("anna", "ben")}
+    gateway = Gateway(WebSettings(store=tmp_path / "store", tokens=tmp_path / "tokens.json"))
+    opened = []
+
+    async def open_session(user):
+        opened.append(user)
+        return str(len(opened))
+
+    gateway.sessions.open = open_session
+    gateway.sessions.find = lambda cookie: SimpleNamespace(user=opened[int(cookie) - 1]) if cookie else None
+
+    async def go():
+        async with TestClient(TestServer(gateway.application())) as client:
+            answers = []
+            for name in ("anna", "anna", "ben"):
+                answer = await client.get("/", params={"key": tokens[name]}, allow_redirects=False)
+                answers.append((answer.status, [cookie.value for cookie in client.session.cookie_jar]))
+            return answers
+
+    assert asyncio.run(go()) == [(303, ["1"]), (303, ["1"]), (303, ["2"])]
+    assert opened == ["anna", "ben"]
 
 
 def test_a_port_that_is_taken_is_said(tmp_path):

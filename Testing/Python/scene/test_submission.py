@@ -1,0 +1,46 @@
+"""What of a corrected segmentation becomes the mask to train on."""
+
+import numpy as np
+import pytest
+from scene_samples import PLACES, add_segment, add_transform, add_volume, ct_image, layer, matrix_of, rigid
+from SpineSegLib.engine.errors import InputError
+from SpineSegLib.scene.submission import training_mask
+
+START = (-2, 3, 4)  # of the layer (i, j, k), so that it reaches beyond the CT on two sides
+
+
+def labels_and_truth(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A layer of the labels 0 to 3 from START on, and on the CT's grid 1 where it has 1 and 2 where it has 3."""
+    labels = np.random.default_rng(3).integers(0, 4, (5, 6, 7)).astype(np.uint8)
+    truth = np.zeros(shape, dtype=np.uint8)
+    for k, j, i in np.ndindex(*truth.shape):
+        at = (k - START[2], j - START[1], i - START[0])
+        if all(0 <= n < size for n, size in zip(at, labels.shape, strict=True)):
+            truth[k, j, i] = {1: 1, 3: 2}.get(labels[at], 0)
+    assert set(np.unique(truth)) == {0, 1, 2}
+    return labels, truth
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_vertebrae_and_sacrum_by_their_names(scene, place, turned):
+    image = ct_image(PLACES[place])
+    volume, node = add_volume(scene, image), scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    labels, truth = labels_and_truth(image.GetSize()[::-1])
+    shared = layer(labels, matrix_of(image), START)
+    for label, name in ((1, "L3 vertebra"), (2, "left rib 9"), (3, "Sacrum")):
+        add_segment(node, name, shared, label)
+    add_segment(node, "L4", layer(np.zeros((1, 1, 1), np.uint8), matrix_of(image)), 1)
+    if turned:  # both under one transform
+        transform = add_transform(scene, rigid())
+        for each in (volume, node):
+            each.SetAndObserveTransformNodeID(transform.GetID())
+    np.testing.assert_array_equal(training_mask(node, volume), truth)
+
+
+def test_where_no_name_says_spine_nothing_is_stored(scene):
+    volume = add_volume(scene, ct_image())
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Ribs")
+    add_segment(node, "left rib 9", layer(np.ones((3, 3, 3), np.uint8), matrix_of(ct_image())), 1)
+    with pytest.raises(InputError, match="Ribs has no segment named"):
+        training_mask(node, volume)
