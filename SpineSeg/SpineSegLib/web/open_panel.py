@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ class OpenPanel:
         self._data = page.control.settings["data"] and Path(page.control.settings["data"])
         self._cases = dict(find_cases(self._data)) if self._data else {}
         self._state.data.cases = list(self._cases)
+        self._upload_in_use: Path | None = None  # the DICOM files of the CT, which DICOM SEG refers to
         page.routes.append(web.post("/upload", self._upload))
 
     def begin(self) -> None:
@@ -108,11 +110,18 @@ class OpenPanel:
         settings = self.page.control.settings
         try:
             kind, source = await receive(request, Path(settings["folder"]) / "uploads", settings["upload_mb"])
-            size = sum(path.stat().st_size for path in ([source] if source.is_file() else source.iterdir()))
-            self.page.control.audit("upload", kind=kind, megabytes=round(size / 2**20, 1))
-            await self._open(kind, source, "CT")
         except InputError as error:
             return web.Response(status=422, text=str(error))
+        place = source.parent if source.is_file() else source
+        try:
+            size = sum(path.stat().st_size for path in place.iterdir())
+            self.page.control.audit("upload", kind=kind, megabytes=round(size / 2**20, 1))
+            await self._open(kind, source, "CT", place)
+        except InputError as error:
+            return web.Response(status=422, text=str(error))
+        finally:
+            if place != self._upload_in_use:
+                shutil.rmtree(place, ignore_errors=True)
         return web.Response(text="opened")
 
     async def _open_case(self, kind: str, name: str) -> None:
@@ -126,7 +135,8 @@ class OpenPanel:
             self._state.data.problem = str(error)
             self.page.flush()
 
-    async def _open(self, kind: str, source: Path, name: str) -> None:
+    async def _open(self, kind: str, source: Path, name: str, upload: Path | None = None) -> None:
+        """`upload`: the session's folder that holds it; cases of the server lie elsewhere, and stay."""
         data = self._state.data
         self._refuse_while_busy()
         if kind == "reference" and self.page.workspace.ct is None:
@@ -142,6 +152,9 @@ class OpenPanel:
                 else:
                     self.page.workspace.show_ct(Path(folder), name, taken["dicom"])
                     data.notes = taken["notes"]
+                    before, self._upload_in_use = self._upload_in_use, upload if taken["dicom"] else None
+                    if before is not None:
+                        shutil.rmtree(before, ignore_errors=True)
         finally:
             data.reading = False
             self.page.flush()

@@ -42,13 +42,15 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @dataclass(frozen=True)
 class Serving:
-    """A running server: the `link` to open; the DICOM files of a CT lie in `data`/ct, models in `models`."""
+    """A running server: the `link` to open; the DICOM files of a CT lie in `data`/ct, models in `models`, folders of
+    sessions in `temporary`."""
 
     link: str
     data: Path
     store: Path
     models: Path
     brake: Path
+    temporary: Path
 
     @property
     def address(self) -> str:
@@ -65,6 +67,10 @@ class Serving:
             yield
         finally:
             file.unlink()
+
+    def uploads(self) -> set[Path]:
+        """Folders of what was uploaded and is still there."""
+        return set(self.temporary.glob("*/uploads/*"))
 
     def audit(self) -> list[dict]:
         """The audit log so far."""
@@ -113,8 +119,8 @@ def serving(tmp_path_factory, small_model, study) -> Iterator[Serving]:
     if not any(map(find_library, ("OSMesa", "EGL"))):
         pytest.skip("nothing to draw views with; install libosmesa6")
     folder = tmp_path_factory.mktemp("web")
-    data, store, models, brake = (folder / name for name in ("data", "store", "models", "brake"))
-    for place in (models, brake):
+    data, store, models, brake, temporary = (folder / name for name in ("data", "store", "models", "brake", "tmp"))
+    for place in (models, brake, temporary):
         place.mkdir()
     shutil.copytree(study, data / "ct")
     for path in small_model.parent.iterdir():
@@ -127,13 +133,13 @@ def serving(tmp_path_factory, small_model, study) -> Iterator[Serving]:
             [*command, "--data", str(data), "--store", str(store)],
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, **environment, "SPINESEG_MODELS": str(models)},
+            env={**os.environ, **environment, "SPINESEG_MODELS": str(models), "TMPDIR": str(temporary)},
             text=True,
         )
     try:
         said = process.stdout.readline()
         assert "SpineSeg is at " in said, (folder / "errors.txt").read_text()
-        yield Serving(said.split()[-1], data, store, models, brake)
+        yield Serving(said.split()[-1], data, store, models, brake, temporary)
     finally:
         process.terminate()
         process.wait(30)

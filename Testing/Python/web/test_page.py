@@ -351,6 +351,7 @@ def test_a_lost_connection_comes_back_to_what_runs(chromium, serving):
 def test_what_is_no_ct_or_no_mask_is_told(visit, serving, tmp_path):
     anna = visit()
     anna.panel("Segment")
+    others = serving.uploads()
     whole = zipped(serving.data / "ct")
     ones = sitk.Image(4, 4, 4, sitk.sitkUInt8) + 1
     away = sitk.Image(ones)
@@ -373,8 +374,16 @@ def test_what_is_no_ct_or_no_mask_is_told(visit, serving, tmp_path):
         said = anna.page.evaluate(f"(() => {{ const file = {file}; return {way}; }})()")
         assert said.startswith(f"The upload is larger than {UPLOAD_MB} MB")
 
+    assert serving.uploads() == others, "what was refused takes room no more"
+
     anna.upload("#ct-files", "case.zip", whole)
     anna.waits_for("Segment")
+    first = serving.uploads()
+    anna.upload("#ct-files", "case.zip", whole)
+    anna.until(lambda: not serving.uploads() & (first - others))
+    anna.waits_for("Segment")
+    (kept,) = serving.uploads() - others  # the CT's own files, for DICOM SEG; those before went
+    assert len(list(kept.iterdir())) == len(list((serving.data / "ct").iterdir()))
     anna.panel("Compare")
     for name, image, sentence in (
         ("ct.nii.gz", sitk.Cast(ones, sitk.sitkInt16) * -500, "not a mask or label map"),
@@ -385,6 +394,20 @@ def test_what_is_no_ct_or_no_mask_is_told(visit, serving, tmp_path):
         anna.sees(sentence)
     anna.upload("#reference-files", "away.nii.gz", nifti(array_of(away), away, tmp_path))
     anna.page.get_by_label("Tolerance").wait_for(state="detached")  # nothing is segmented that could be compared
+    assert serving.uploads() - others == {kept}
+
+    # a case of the server takes the upload's place, and is no upload
+    files = set((serving.data / "ct").iterdir())
+    for way in ("case", "upload"):
+        anna.panel("Segment")
+        if way == "case":
+            anna.choose("Open a case of the server", "ct")
+            anna.until(lambda: serving.uploads() == others)
+        else:
+            anna.upload("#ct-files", "case.zip", whole)
+            anna.until(lambda: serving.uploads() != others)
+        anna.waits_for("Segment")
+    assert set((serving.data / "ct").iterdir()) == files
 
 
 def test_the_keyboard_is_enough(visit):

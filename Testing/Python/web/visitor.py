@@ -51,7 +51,9 @@ class Visitor:
         self.page.get_by_text(text).first.wait_for()
 
     def choose(self, label, option):
-        self.page.get_by_label(label, exact=True).first.press("ArrowDown")
+        field = self.page.get_by_label(label, exact=True).first
+        field.and_(self.page.locator(":enabled")).wait_for()  # keys do nothing while it is disabled
+        field.press("ArrowDown")
         self.page.get_by_role("option", name=option, exact=True).click()
 
     def open_case(self):
