@@ -8,10 +8,12 @@ from collections.abc import Iterable
 import slicer
 
 from SpineSegLib.engine.uncertainty import next_slice
+from SpineSegLib.scene.volumes import axial_limits
 
 MODEL = "SpineSeg.Model"  # attributes of the node
 UNCERTAINTIES = "SpineSeg.Uncertainties"
 CHECKED = "SpineSeg.CheckedSlices"
+_NEAR = 1.0  # mm that a CT may be moved without being told
 
 
 def remember_run(
@@ -37,6 +39,12 @@ def model_of(node: slicer.vtkMRMLSegmentationNode) -> str:
 def checked_positions(node: slicer.vtkMRMLSegmentationNode) -> list[float]:
     """Positions of the slices that were marked as checked, from the feet to the head."""
     return json.loads(node.GetAttribute(CHECKED) or "[]")
+
+
+def moved(node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLVolumeNode) -> bool:
+    """Whether the CT was moved since its slices were looked at, as by a transform: some then lie beyond its ends."""
+    low, high = axial_limits(volume_node)
+    return any(not low - _NEAR < position < high + _NEAR for position, _ in _pairs(node))
 
 
 def mark_checked(node: slicer.vtkMRMLSegmentationNode, position: float) -> float | None:

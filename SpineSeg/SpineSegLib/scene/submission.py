@@ -16,7 +16,7 @@ from SpineSegLib.engine.exchange import write_volume_steps
 from SpineSegLib.engine.files.writing import as_output_error
 from SpineSegLib.engine.training.training_set import slice_indices
 from SpineSegLib.jobs.submit import CORRECTED
-from SpineSegLib.scene.review import model_of
+from SpineSegLib.scene.review import model_of, moved
 from SpineSegLib.scene.segmentations import BINARY, labelmap_matrix, matrix_of
 from SpineSegLib.scene.volumes import CtGeometry, ct_geometry, ct_problem, voxels
 
@@ -49,6 +49,10 @@ class SubmitRun:
             raise InputError(problem)
         if checked is not None and not checked:
             raise InputError("No slice is marked as checked; mark some, or submit the whole volume.")
+        if checked is not None and moved(segmentation_node, volume_node):
+            raise InputError(
+                "The CT was moved after its slices were checked; move it back, or submit the whole volume."
+            )
         ct = ct_geometry(volume_node)
         mask = training_mask(segmentation_node, volume_node)
         indices = None if checked is None else list(slice_indices(_empty_image(ct), checked))

@@ -221,6 +221,33 @@ def test_a_mask_of_another_ct_is_stored_only_where_that_is_meant(panel, shell, s
     assert len(panel.correctSection.cases) == 1
 
 
+def test_slices_checked_before_the_ct_was_moved_are_not_mixed_up(panel, shell, small_model, tmp_path):
+    import slicer
+
+    panel.logic.getParameterNode().trainingSet = tmp_path / "columns.cases.h5"
+    image, bone = column_of_bone(0)
+    volume = add_volume(image)
+    segment(panel, shell, volume)
+    correct(panel, volume, bone)
+    slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().JumpSliceByCentering(0, 0, 10.0)
+    panel.ui.checkedButton.click()
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    matrix = np.eye(4)
+    matrix[2, 3] = 8
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    for node in (volume, panel.logic.getParameterNode().segmentation):
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    panel.ui.submitSelector.setCurrentIndex(1)
+    panel.ui.submitButton.click()
+    assert "was moved" in shell.dialogs.shown[-1].text
+    assert not (tmp_path / "columns.cases.h5").exists()
+    matrix[2, 3] = 0
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
+    submit(panel, shell)
+    assert panel.correctSection.cases[0].checked == (5,)
+    panel.ui.submitSelector.setCurrentIndex(0)
+
+
 def test_a_mask_on_another_grid_lies_where_it_was_drawn(panel):
     import slicer
     from SpineSegLib.scene.submission import training_mask
