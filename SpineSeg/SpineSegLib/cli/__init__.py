@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, TextIO
 
 from SpineSegLib import __version__
 from SpineSegLib.cli import cases, compare, evaluate, models, phantom, segment, train, web
@@ -60,11 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if not options.debug:
         _silence_libraries()
-    # file names may hold characters that the terminal's encoding lacks
-    sys.stdout.reconfigure(errors="backslashreplace")
     options.stopped = _Stopped()
     try:
-        with options.stopped:
+        with options.stopped, _listeners():
             code = options.run(options)
             sys.stdout.flush()
             return code
@@ -85,6 +86,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = str(getattr(error, "strerror", None) or error)
         what = " ".join(what.split())[:200] or "no further information"
         return _fail(f"Unexpected {type(error).__name__} ({what}); run again with --debug to see where.", 1)
+
+
+@contextmanager
+def _listeners() -> Iterator[None]:
+    """Make both outputs fit for whatever listens, or has stopped to."""
+    before = sys.stdout, sys.stderr
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = io.TextIOWrapper(io.BytesIO())
+    # file names may hold characters that the terminal's encoding lacks
+    sys.stdout.reconfigure(errors="backslashreplace")
+    # nobody needs to see progress for the work to be worth finishing
+    sys.stderr = _Unheard(sys.stderr)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+class _Unheard:
+    """A stream that goes on where nobody reads it any more."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or io.StringIO()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(BrokenPipeError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(BrokenPipeError):
+            self._stream.flush()
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -98,8 +98,6 @@ def run(options: argparse.Namespace) -> int:
     read_info(model)
     output = _output(options)
     _check_outputs(options, output, [path for path in (options.ct, options.reference, model) if path is not None])
-    from SpineSegLib.engine.files.writing import write_segmentation
-
     # the CT is read while the network gets ready
     with ThreadPoolExecutor(max_workers=1) as reading:
         inputs = reading.submit(_read, options, output)
@@ -124,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
     labelmap = segmentation.labelmap(postprocess=not options.no_postprocess)
     stages.end("postprocess")
 
-    write_segmentation(labelmap, segmentation.segments, output, volume)
+    output, renamed = _write(labelmap, segmentation.segments, output, volume, options.overwrite)
     stages.end("write")
     comparison = _compare(labelmap, reference, segmentation.segments)
     if options.picture is not None:
@@ -139,7 +137,7 @@ def run(options: argparse.Namespace) -> int:
         "stages": stages.seconds,
         "seconds_per_slice": round(stages.seconds["network"] / len(segmentation), 4),
         "peak_memory_mb": _peak_memory(),
-        "notes": [*notes, *(comparison.notes if comparison else ())],
+        "notes": [*notes, *renamed, *(comparison.notes if comparison else ())],
         "compared": list(comparison.compared) if comparison else [],
         "metrics": _metrics(labelmap, comparison),
     }
@@ -214,6 +212,26 @@ def _check_outputs(
     for n, path in enumerate(files):
         check_new_file(path, [*inputs, *files[:n]], options.overwrite)
     check_output(output, volume)
+
+
+def _write(
+    labelmap: sitk.Image, segments: tuple, wanted: Path, volume: Volume, overwrite: bool
+) -> tuple[Path, tuple[str, ...]]:
+    """Write the segmentation; where another program has taken the name meanwhile, beside it, which the notes tell."""
+    from SpineSegLib.cli.outputs import free_name
+    from SpineSegLib.engine.errors import ExistsError
+    from SpineSegLib.engine.files.writing import ending_of, write_segmentation
+
+    path = wanted
+    while True:
+        try:
+            write_segmentation(labelmap, segments, path, volume, overwrite)
+        except ExistsError:
+            ending = ending_of(wanted)
+            path = free_name(wanted.parent, wanted.name[: -len(ending)], wanted.name[-len(ending) :])
+        else:
+            note = f"{wanted} came into being meanwhile and was left as it is; the segmentation is in {path}"
+            return path, () if path == wanted else (note,)
 
 
 def _compare(labelmap: sitk.Image, reference: sitk.Image | None, segments: tuple) -> Comparison | None:

@@ -25,6 +25,10 @@ class OutputError(SpineSegError):
     exit_code = 5
 
 
+class ExistsError(OutputError):
+    """The file that was to be made is there already."""
+
+
 class ComputeError(SpineSegError):
     """The network can't be run: no memory, no such device, no backend installed."""
 

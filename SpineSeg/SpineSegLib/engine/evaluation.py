@@ -105,26 +105,28 @@ def evaluate(
     settings = settings or EvaluationSettings()
     jobs = []
     for case in cases:
-        kept = {} if store is None else {m.digest: r for m in models if (r := _load(store, case, m, settings))}
+        # before the work: a mask that is corrected meanwhile must not get the result of the old one
+        stored = {m.digest: _place(store, case, m, settings) for m in models}
+        kept = {m.digest: r for m in models if (r := _load(stored[m.digest], case, m))}
         missing = tuple(model for model in models if model.digest not in kept)
         if not missing or not case.case.files:
             yield [kept.get(m.digest) or CaseResult(case.name, m.name, problem=_NO_REFERENCE) for m in models]
         else:
-            jobs.append((_Job(case, missing, settings), kept))
+            jobs.append((_Job(case, missing, settings), kept, stored))
     if not jobs:
         return
     if places is None:
         gpu = nvidia_gpu() if choose_backend(settings.device, "segment", settings.backend).device == "gpu" else None
         places = shares(len(jobs), gpu.count if gpu else 0)
-    for number, outcome in run_jobs(_work, [job for job, _ in jobs], places):
-        job, kept = jobs[number]
+    for number, outcome in run_jobs(_work, [job for job, *_ in jobs], places):
+        job, kept, stored = jobs[number]
         if isinstance(outcome, Died):
             problem = "Its process ended without a result, probably for lack of memory; try it alone."
             outcome = [CaseResult(job.case.name, model.name, problem=problem) for model in job.models]
         by_model = {model.digest: result for model, result in zip(job.models, outcome, strict=True)}
         for model, result in zip(job.models, outcome, strict=True):
-            if store is not None and result.comparison is not None:
-                _keep(store, job.case, model, settings, result)
+            if result.comparison is not None:
+                _keep(stored[model.digest], result)
         yield [by_model.get(model.digest) or kept[model.digest] for model in models]
 
 
@@ -204,16 +206,21 @@ def _sentence(error: Exception, case: Case) -> str:
 # --- the store --------------------------------------------------------------------------------------------------------
 
 
-def _place(store: Path, case: NamedCase, model: EvaluatedModel, settings: EvaluationSettings) -> Path:
-    """Where a result is kept: elsewhere once the CT, its masks, the model, the settings or the program change."""
-    about = [FORMAT, __version__, case.case.state(), model.digest, asdict(settings)]
+def _place(store: Path | None, case: NamedCase, model: EvaluatedModel, settings: EvaluationSettings) -> Path | None:
+    """Where a result is kept: elsewhere once the CT, its masks, the model, the settings or the program change. None
+    without a store, and where the files can't be looked at."""
+    if store is None:
+        return None
+    try:
+        about = [FORMAT, __version__, case.case.state(), model.digest, asdict(settings)]
+    except OSError:
+        return None
     return store / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]}.json"
 
 
-def _keep(
-    store: Path, case: NamedCase, model: EvaluatedModel, settings: EvaluationSettings, result: CaseResult
-) -> None:
-    place = _place(store, case, model, settings)
+def _keep(place: Path | None, result: CaseResult) -> None:
+    if place is None:
+        return
     if result.picture is not None:
         with atomic_output(place.with_suffix(".jpg")) as temporary:
             temporary.write_bytes(result.picture)
@@ -222,10 +229,11 @@ def _keep(
         temporary.write_text(json.dumps(values, allow_nan=False), encoding="utf-8")
 
 
-def _load(store: Path, case: NamedCase, model: EvaluatedModel, settings: EvaluationSettings) -> CaseResult | None:
+def _load(place: Path | None, case: NamedCase, model: EvaluatedModel) -> CaseResult | None:
     """A result that was kept; None without one, and for one that can't be read."""
+    if place is None:
+        return None
     try:
-        place = _place(store, case, model, settings)
         values = json.loads(place.read_text(encoding="utf-8"))
         pair = PairComparison.from_dict(values["comparison"])
         picture = place.with_suffix(".jpg")

@@ -18,7 +18,6 @@ from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.reading import VOLUME_ENDINGS, volume_ending
 
 MAX_FILES = 5000
-MAX_FIELD = 64
 CHUNK = 2**18
 READ_SECONDS = 600
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from commandline import environment, spineseg
@@ -145,6 +147,16 @@ def test_a_reader_that_has_enough(place):
     os.close(write)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="shells of Windows close no streams")
+@pytest.mark.parametrize("ending", ["2>&-", ">&-", ">&- 2>&-", "2>&1 >/dev/null | true"])
+def test_where_nobody_listens_the_work_is_done(place, ending):
+    command = [sys.executable, "-m", "SpineSegLib.cli", "phantom", "case", "--kind", "head"]
+    done = subprocess.run(f"{shlex.join(command)} {ending}", shell=True, env=environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert Path("case/mask.nii.gz").exists()
 
 
 def test_peak_memory_is_that_of_this_process_alone():

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from SpineSegLib.cli import main
 from SpineSegLib.engine import evaluation
+from SpineSegLib.engine.comparison.pair import compare_pair
+from SpineSegLib.engine.comparison.study import CaseResult
 from SpineSegLib.engine.crew import Died
 
 
@@ -121,6 +124,28 @@ def test_changed_case_is_computed_again(evaluated, dataset, monkeypatch, tmp_pat
     finally:
         file.write_bytes(before)
     assert asked[0] == ("a_good", ["threshold 3", "small 1"])
+
+
+def test_a_mask_corrected_meanwhile_does_not_get_the_old_result(evaluated, dataset, model, monkeypatch, tmp_path):
+    """The result of the old mask may be shown, but is not kept for the new one."""
+    shutil.copytree(dataset / "b_good", tmp_path / "data" / "b")
+    whole = (dataset / "a_good" / "mask.nii.gz").read_bytes()
+
+    computed = []
+
+    def corrected_meanwhile(job, model, volume, reference):
+        computed.append(job.case.name)
+        if len(computed) == 1:
+            (tmp_path / "data" / "b" / "mask.nii.gz").write_bytes(whole)
+        pair = compare_pair(reference.image, reference.image)
+        return CaseResult(job.case.name, model.name, replace(pair, _difference=None), seconds=1.0)
+
+    monkeypatch.setattr(evaluation, "_evaluated", corrected_meanwhile)
+    monkeypatch.setattr(evaluation, "run_jobs", lambda work, jobs, _: ((n, work(job)) for n, job in enumerate(jobs)))
+    command = ["evaluate", str(tmp_path / "data"), "--model", str(model), "--report", str(tmp_path / "r"), "--quiet"]
+    for _ in range(3):
+        assert main(command) == 0
+    assert computed == ["b", "b"]  # once more for the corrected mask, then its result is kept
 
 
 def test_other_evaluation_needs_overwrite(evaluated, model, capsys):

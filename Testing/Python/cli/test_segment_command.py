@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,9 +166,9 @@ def test_missing_and_foreign_files(place, case, capsys):
     assert [path.name for path in place.iterdir()] == ["ct.nii.gz"]
 
 
-def test_failure_while_writing_leaves_nothing(place, case, capsys, monkeypatch):
-    """The picture fails after the segmentation is written: the segmentation is whole, the picture isn't there."""
-    import SpineSegLib.engine.overview as overview
+@pytest.fixture
+def at_once(monkeypatch):
+    """A network that needs no time: what is brighter than 40 % of the window."""
     from SpineSegLib.engine.models import network
 
     class Fake:
@@ -182,11 +183,37 @@ def test_failure_while_writing_leaves_nothing(place, case, capsys, monkeypatch):
         def predict(self, batch):
             return (batch > 0.4).astype(np.float32)
 
+    monkeypatch.setattr(network, "Network", Fake)
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "ct.seg.nrrd")])
+def test_a_file_that_comes_into_being_meanwhile_stays(place, case, capsys, monkeypatch, at_once, output):
+    from SpineSegLib.cli import segment as command
+
+    read_inputs = command._read
+
+    def meanwhile(*arguments):
+        found = read_inputs(*arguments)
+        Path("ct.seg.nrrd").write_text("of another program")
+        return found
+
+    monkeypatch.setattr(command, "_read", meanwhile)
+    assert segment(case, *output, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["output"].endswith("ct-2.seg.nrrd")
+    assert "was left as it is" in printed["notes"][-1]
+    assert Path("ct.seg.nrrd").read_text() == "of another program"
+    np.testing.assert_array_equal(read("ct-2.seg.nrrd"), read(case.mask))
+
+
+def test_failure_while_writing_leaves_nothing(place, case, capsys, monkeypatch, at_once):
+    """The picture fails after the segmentation is written: the segmentation is whole, the picture isn't there."""
+    import SpineSegLib.engine.overview as overview
+
     def broken(file, *_):
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(network, "Network", Fake)
     monkeypatch.setattr(overview, "draw_overview", broken)
     assert segment(case, "-o", "spine.nii.gz", "--picture", "spine.png", "--quiet") == 5
     assert "disk is full" in sentence(capsys)

@@ -170,7 +170,8 @@ def comparing(
     meanings = _meanings(present, prediction_structures, reference_structures)
     yield 0.1
 
-    if set(meanings[0].values()) - {"sacrum"} and "sacrum" in meanings[0].values():
+    drawn = _labels(meanings[1], "sacrum") & present[1]  # then it's no matter of where
+    if not drawn and set(meanings[0].values()) - {"sacrum"} and "sacrum" in meanings[0].values():
         sacrum, marked = (_mask(a, _labels(m, k)) for a, m, k in zip(arrays, meanings, ("sacrum", None), strict=True))
         inside = np.count_nonzero(sacrum & marked)
         if drawn_without(np.count_nonzero(sacrum) - inside, inside):

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 CERVICAL = tuple(f"C{n}" for n in range(1, 8))
 THORACIC = tuple(f"T{n}" for n in range(1, 13))
 LUMBAR = tuple(f"L{n}" for n in range(1, 6))
+SACRAL = tuple(f"S{n}" for n in range(1, 6))
 LEVELS = (*CERVICAL, *THORACIC, "T13", *LUMBAR, "L6")
 
 
@@ -34,11 +35,19 @@ SCHEMES: dict[str, dict[int, str]] = {
 ANY = "any"  # every label is spine, which structure is not known
 UNCHECKED = 255  # in masks to train on: nobody has looked at this voxel
 
-_LEVEL = re.compile(r"(?:vertebrae?[ _-]*)?([CTL])[ _-]?0?(\d{1,2})(?:[ _-]*vertebra)?", re.IGNORECASE)
+# "L3", "vertebrae_L3", "T12 vertebral body", "Th12", "thoracic vertebra 12", "LWK3" (German), "C1 (Atlas)" ...
+_LEVEL = re.compile(
+    r"(?:(?:cervical|thoracic|lumbar|sacral)[ _-]+)?(?:vertebrae?[ _-]*)?"
+    r"(?P<region>cervical|thoracic|lumbar|sacral|[HBL]WK|Th|[CTLS])(?:[ _-]+vertebrae?)?[ _-]*0?(?P<number>\d{1,2})"
+    r"(?:[ _-]*(?:vertebrae?|vertebral body|body))?(?:[ _-]*\(.*\))?",
+    re.IGNORECASE,
+)
+_REGIONS = {
+    "cervical": "C", "thoracic": "T", "lumbar": "L", "sacral": "S", "hwk": "C", "bwk": "T", "lwk": "L", "th": "T",
+}  # fmt: skip
 _WHOLE = {
     "vertebra": "vertebrae", "vertebrae": "vertebrae", "vertebral column": "vertebrae", "spine": "spine",
-    "sacrum": "sacrum", "sacrum and coccyx": "sacrum", "coccyx": "sacrum", "vertebrae_s1": "sacrum", "s1": "sacrum",
-    "vertebrae s1": "sacrum",
+    "sacrum": "sacrum", "sacrum and coccyx": "sacrum", "coccyx": "sacrum", "atlas": "C1", "axis": "C2",
 }  # fmt: skip
 
 
@@ -48,8 +57,11 @@ def structure_of(name: str) -> str | None:
     if key := _WHOLE.get(name.lower()):
         return key
     match = _LEVEL.fullmatch(name)
-    level = f"{match[1].upper()}{int(match[2])}" if match else None
-    return level if level in LEVELS else None
+    if match is None:
+        return None
+    region = match["region"].lower()
+    level = f"{_REGIONS.get(region, region.upper())}{int(match['number'])}"
+    return "sacrum" if level in SACRAL else level if level in LEVELS else None
 
 
 def structures_of_names(names: Mapping[int, str]) -> dict[int, str] | None:

@@ -134,7 +134,7 @@ def read_frames(path: Path, scouts: bool = False) -> list[Frame]:
     Raises InputError if the file is damaged or lacks positions.
     """
     header = read_header(path)
-    if header is not None and frame_count(header) > 1:
+    if header is not None and (frame_count(header) > 1 or "ImagePositionPatient" not in header):
         header = read_header(path, (*_HEADER, *_FUNCTIONAL_GROUPS))
     if header is None:
         raise InputError("A file of the DICOM series is damaged or can't be opened; export the series again.")

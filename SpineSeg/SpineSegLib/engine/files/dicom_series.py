@@ -23,6 +23,7 @@ CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
 }
+ENHANCED = tuple(CT_CLASSES)[1:]
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def _describe(members: Sequence[tuple[Path, Dataset]]) -> Series:
         for path, each in volume
         if "Rows" not in each
         or frame_count(each) > 1
+        or each.get("SOPClassUID") in ENHANCED  # whose frames have the positions
         or (each.get("ImagePositionPatient") and each.get("ImageOrientationPatient"))
     ]
     slices = sum(frame_count(each) for _, each in volume)

@@ -15,6 +15,8 @@ import numpy as np
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.gzipped import MOST, DamagedError, decompressed, gathered
 
+SAME_SIZE = 0.01  # of a voxel, by which sform and pixdim may differ
+RIGHT_ANGLE = 0.005  # cosine up to which axes count as at right angles: 0.3 degrees
 _HEADER_BYTES = 348
 _TYPES = {(2, 8): "u1", (4, 16): "i2", (8, 32): "i4", (16, 32): "f4", (64, 64): "f8", (256, 8): "i1", (512, 16): "u2"}
 
@@ -41,6 +43,7 @@ def checked_voxels(path: Path) -> np.ndarray | None:
             spacing = struct.unpack_from(f"{order}3f", header, 80)
             start, slope, intercept = struct.unpack_from(f"{order}3f", header, 108)
             qform, sform = struct.unpack_from(f"{order}2h", header, 252)
+            rows = np.array(struct.unpack_from(f"{order}12f", header, 280)).reshape(3, 4)
             if not 1 <= dimensions <= 7 or min(sizes[:dimensions]) < 1 or not start >= _HEADER_BYTES:
                 raise damaged
             expected = start + math.prod(sizes[:dimensions]) * kind[1] / 8
@@ -59,7 +62,25 @@ def checked_voxels(path: Path) -> np.ndarray | None:
         raise InputError(f"{path} gives a voxel size of zero or none at all; export it again.")
     if qform == sform == 0:
         raise InputError(f"{path} does not say how the patient lies in it (qform and sform are 0); export it again.")
+    if dimensions >= 3 and sform > 0:
+        _check_sform(path, rows[:, :3], np.abs(spacing))
     if not len(keep):
         return None
     voxels = keep[int(start) :].view(np.dtype(_TYPES[kind]).newbyteorder(order)).reshape(sizes[2::-1])
     return voxels.astype(voxels.dtype.newbyteorder("="), copy=False)
+
+
+def _check_sform(path: Path, axes: np.ndarray, spacing: np.ndarray) -> None:
+    """Refuse a file whose two accounts of its grid differ: programs that believe the other one show it elsewhere."""
+    lengths = np.linalg.norm(axes, axis=0)
+    if not (np.isfinite(lengths).all() and lengths.all()):
+        return  # no account at all
+    cosines = (axes / lengths).T @ (axes / lengths) - np.eye(3)
+    if np.abs(cosines).max() > RIGHT_ANGLE:
+        raise InputError(f"{path} has axes that are not at right angles; resample it to a regular grid first.")
+    if not np.allclose(lengths, spacing, rtol=SAME_SIZE):
+        sizes = [" x ".join(f"{value:.4g}" for value in each) for each in (lengths, spacing)]
+        raise InputError(
+            f"{path} contradicts itself: voxels of {sizes[0]} mm by its sform, of {sizes[1]} mm by its pixdim; export "
+            "it again."
+        )

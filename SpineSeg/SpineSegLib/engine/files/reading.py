@@ -209,7 +209,7 @@ def _check_header(reader: sitk.ImageFileReader, path: Path, layers: bool) -> Non
         raise InputError(f"{path} has colours or several values a voxel, so it is not a CT; give a CT in HU.")
     if len(size) > 4 or (len(size) == 4 and size[3] > 1):
         raise InputError(f"{path} has {len(size)} dimensions; give one volume of it as its own file.")
-    if len(size) < 3 or min(size[:3]) < 2:
+    if len(size) < 3 or (min(size[:3]) < 2 and not layers):  # masks may be cut to what they mark
         raise InputError(f"{path} holds a single slice; a volume of at least two slices is needed.")
     low, high = SPACING_LIMITS_MM
     if not (min(spacing[:3]) >= low and max(spacing[:3]) <= high):

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib import __version__
-from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.errors import ExistsError, OutputError
 from SpineSegLib.engine.files.gzipped import DamagedError, decompressed
 from SpineSegLib.engine.files.nrrd import read_header
 from SpineSegLib.engine.segments import Segment
@@ -31,7 +31,7 @@ def check_output(path: str | Path, volume: Volume | None = None) -> None:
     Raises OutputError: unknown ending, a folder at that place, no permission.
     """
     path = Path(path)
-    ending = _ending(path)
+    ending = ending_of(path)
     if ending == ".dcm" and volume is not None:
         from SpineSegLib.engine.files.dicom_seg import check_source
 
@@ -55,11 +55,12 @@ def check_place(path: str | Path) -> None:
 
 
 @contextmanager
-def atomic_output(path: str | Path) -> Iterator[Path]:
+def atomic_output(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     """A temporary path of the same ending beside `path`, which takes its place when the block ends without an error.
 
     Missing folders are created. On any error or interruption the temporary file is removed and a file that was at
-    `path` stays as it was. Raises OutputError for OSErrors of the file system (no permission, disk full).
+    `path` stays as it was. Without `overwrite` one that came into being meanwhile stays, too.
+    Raises ExistsError for that, OutputError for OSErrors of the file system (no permission, disk full).
     """
     path = Path(path)
     # The random part comes first: formats are chosen by the ending, which may be a double one.
@@ -68,10 +69,14 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _to_disk(temporary, os.O_RDWR)
+        if not overwrite:
+            path.open("xb").close()  # the name is ours, or somebody else's
         temporary.replace(path)
         # The file is complete; Windows and some network drives can't be told to keep a folder's entries as well.
         with suppress(OSError):
             _to_disk(path.parent, os.O_RDONLY)
+    except FileExistsError:
+        raise ExistsError(f"{path} exists already; choose another name.") from None
     except OSError as error:
         raise as_output_error(path, error) from None
     finally:
@@ -84,15 +89,23 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """A temporary folder beside `path`, which takes its place when the block ends without an error, and else goes.
 
-    A folder that was at `path` is replaced with all it holds. Raises OutputError for OSErrors of the file system.
+    A folder that was at `path` is replaced with all it holds; an empty one stays and is filled, as it may be a place
+    that can't be renamed (a mount). A link is followed. Raises OutputError for OSErrors of the file system.
     """
-    path = Path(path)
+    path = Path(path).resolve()
     token = secrets.token_hex(4)
     temporary, old = (path.with_name(f".{token}-{kind}-{path.name}") for kind in ("new", "old"))
     try:
+        empty = path.is_dir() and not any(path.iterdir())
+        if empty:
+            temporary = path / temporary.name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
+        if empty:
+            for entry in temporary.iterdir():
+                entry.rename(path / entry.name)
+            return
         try:
             if path.exists():
                 path.rename(old)
@@ -109,7 +122,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def write_segmentation(labelmap: sitk.Image, segments: Sequence[Segment], path: str | Path, volume: Volume) -> None:
+def write_segmentation(
+    labelmap: sitk.Image, segments: Sequence[Segment], path: str | Path, volume: Volume, overwrite: bool = True
+) -> None:
     """Write `labelmap` (3-D, sitkUInt8 or sitkUInt16, on the grid of `volume`) in the format of the ending of `path`.
 
     `.seg.nrrd`: a segmentation as 3D Slicer reads it, with names, colours and terminology.
@@ -117,10 +132,11 @@ def write_segmentation(labelmap: sitk.Image, segments: Sequence[Segment], path: 
     `.nrrd`, `.nii.gz`, `.nii`, `.mha`: the label map, values as in `Segment.label`; compressed except `.nii`.
     `segments` without a voxel are kept. The file appears only when it is complete.
 
-    Raises OutputError: unknown ending, no permission, disk full, or DICOM SEG for a CT that wasn't read from DICOM.
+    Raises ExistsError where the file is there and `overwrite` isn't set; OutputError: unknown ending, no permission,
+    disk full, or DICOM SEG for a CT that wasn't read from DICOM.
     """
     path = Path(path)
-    ending = _ending(path)
+    ending = ending_of(path)
     if labelmap.GetDimension() != 3 or labelmap.GetNumberOfComponentsPerPixel() != 1:
         raise ValueError("a segmentation is written from a 3-D label map")
     if labelmap.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkUInt16):
@@ -128,24 +144,25 @@ def write_segmentation(labelmap: sitk.Image, segments: Sequence[Segment], path: 
     if ending == ".dcm":
         from SpineSegLib.engine.files.dicom_seg import save_dicom_seg
 
-        with atomic_output(path) as temporary:
+        with atomic_output(path, overwrite) as temporary:
             save_dicom_seg(labelmap, segments, temporary, volume, __version__)
         return
     with _described(labelmap, _slicer_header(labelmap, segments) if ending == ".seg.nrrd" else {}):
-        write_image(labelmap, path)
+        write_image(labelmap, path, overwrite)
 
 
-def write_image(image: sitk.Image, path: str | Path) -> None:
+def write_image(image: sitk.Image, path: str | Path, overwrite: bool = True) -> None:
     """Write a volume atomically in the format the ending of `path` names, compressed except `.nii`.
 
-    Raises OutputError: no permission, disk full.
+    Raises ExistsError where the file is there and `overwrite` isn't set, OutputError: no permission, disk full.
     """
     path = Path(path)
-    with atomic_output(path) as temporary:
+    with atomic_output(path, overwrite) as temporary:
         _write_image(image, temporary, path, compress=path.suffix.lower() != ".nii")
 
 
-def _ending(path: Path) -> str:
+def ending_of(path: Path) -> str:
+    """The ending of SEGMENTATION_ENDINGS that a file has. Raises OutputError for another one."""
     name = path.name.lower()
     for ending in SEGMENTATION_ENDINGS:
         if name.endswith(ending) and len(name) > len(ending):

@@ -161,7 +161,7 @@ def export_model(name: str, target: Path) -> Path:
     if not target.name.endswith(ENDING):
         raise OutputError(f"{target} must end in {ENDING}; choose such a name.")
     check_new_model(target)
-    with atomic_output(target) as temporary:
+    with atomic_output(target, overwrite=False) as temporary:
         shutil.copyfile(model, temporary)
     return target
 
@@ -190,7 +190,7 @@ def delete_model(name: str, even_parent: bool = False) -> None:
 def _own(name: str, what: str) -> Path:
     """The file of a model in the user's folder. Raises ModelError for any other: it can't be `what`."""
     path = user_models_dir() / (name + ENDING)
-    if path.is_file():
+    if path.is_file() and Path(name).name == name:
         return path
     resolve_model(name)
     raise ModelError(f"{name} is not in your model folder and can't be {what}; choose one of your own.")
@@ -224,8 +224,15 @@ def _named(name: str) -> Path | None:
 def _files() -> list[Path]:
     # The user's folder comes first, so that a re-trained "default" takes the place of the shipped one.
     folders = [user_models_dir(), resources_dir() / "Models"]
-    files = [path for folder in folders if folder.is_dir() for path in sorted(folder.glob(f"*{ENDING}"))]
+    files = [path for folder in folders if _is_folder(folder) for path in sorted(folder.glob(f"*{ENDING}"))]
     return [path for path in files if not path.name.startswith(".")]  # hidden ones are being written
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # somebody else's
+        return False
 
 
 def _name(path: Path) -> str:

@@ -149,7 +149,7 @@ def save_weights(
             group.attrs["name"] = name
             for i, array in enumerate(arrays):
                 group.create_dataset(str(i), data=array)
-    with atomic_output(path) as temporary:
+    with atomic_output(path, overwrite) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
 

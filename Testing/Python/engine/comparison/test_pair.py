@@ -211,6 +211,17 @@ def test_reference_without_sacrum():
     assert found.notes == ("the reference does not contain the sacrum: only vertebrae were compared",)
 
 
+def test_a_sacrum_in_the_wrong_place_is_wrong():
+    """The reference has one: that the two share nothing is no reason to leave it out."""
+    prediction, reference = np.zeros((30, 10, 10)), np.zeros((30, 10, 10))
+    prediction[10:20] = reference[10:20] = 1
+    prediction[25:], reference[:5] = 2, 2
+    found = compare_pair(labelmap(prediction), labelmap(reference), SCHEMES["spineseg"], SCHEMES["spineseg"])
+    assert found.metrics["dice"] == pytest.approx(2 * 10 / (15 + 15))
+    assert {s.key: s.metrics["dice"] for s in found.structures} == {"vertebrae": 1, "sacrum": 0}
+    assert found.notes == ()
+
+
 def test_difference():
     prediction, reference = box((9, 9, 9), (2, 6), (2, 6), (2, 6)), box((9, 9, 9), (3, 8), (2, 6), (2, 6))
     images = [labelmap(mask, SPACING, (5.0, 6.0, 7.0)) for mask in (prediction, reference)]

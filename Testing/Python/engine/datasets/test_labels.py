@@ -42,6 +42,9 @@ def test_schemes_name_each_level_once():
     ("name", "key"),
     [
         ("vertebrae_L5", "L5"), ("L5 vertebra", "L5"), ("t12", "T12"), ("Vertebra C1", "C1"), ("L05", "L5"),
+        ("Th12", "T12"), ("TH9 vertebra", "T9"), ("thoracic vertebra 12", "T12"), ("Lumbar vertebra L1", "L1"),
+        ("T12 vertebral body", "T12"), ("C1 (Atlas)", "C1"), ("Axis", "C2"), ("LWK3", "L3"), ("BWK 11", "T11"),
+        ("S1 vertebra", "sacrum"), ("sacral vertebra 2", "sacrum"), ("S6", None), ("C8", None), ("Thorax", None),
         ("Sacrum", "sacrum"), ("vertebrae_S1", "sacrum"), ("Vertebrae", "vertebrae"), ("Spine", "spine"),
         ("liver", None), ("vertebrae_L9", None), ("disc_L4_L5", None), ("spinal_cord", None), ("rib_left_5", None),
     ],

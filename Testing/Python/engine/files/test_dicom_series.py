@@ -155,6 +155,15 @@ def test_enhanced_multi_frame(tmp_path, direction, per_frame):
         assert volume.dicom_files == (tmp_path / "e" / "0001",)
 
 
+def test_enhanced_with_a_frame_in_each_file(tmp_path):
+    truth = sample_ct(oblique())
+    files = write_series(tmp_path / "s", truth)
+    (tmp_path / "e").mkdir()
+    for n, file in enumerate(files):
+        enhanced_ct([file], [0], per_frame=True).save_as(tmp_path / "e" / f"{n:04d}")
+    assert_same_place(read_volume(tmp_path / "e").image, truth)
+
+
 def test_rescaling_differs_between_slices(tmp_path):
     truth = sample_ct()
     files = write_series(tmp_path / "s", truth)

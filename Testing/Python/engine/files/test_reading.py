@@ -172,6 +172,28 @@ def test_nifti_header(tmp_path, offset, layout, numbers, reason):
     assert_sentence(error)
 
 
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("qform", [0, 1])
+def test_nifti_that_says_two_things_of_its_grid(tmp_path, ending, qform):
+    sitk.WriteImage(sample_ct(oblique()), str(tmp_path / "ct.nii"))
+    data = bytearray((tmp_path / "ct.nii").read_bytes())
+    rows = np.array(struct.unpack_from("<12f", data, 280)).reshape(3, 4)
+    sheared, larger = rows.copy(), rows.copy()
+    sheared[:, 2] += 0.1 * rows[:, 1]
+    larger[:, 0] *= 1.2
+    for axes, reason in ((rows, None), (sheared, "right angles"), (larger, "contradicts itself")):
+        struct.pack_into("<hh", data, 252, qform, 1)
+        struct.pack_into("<12f", data, 280, *axes.ravel())
+        path = tmp_path / f"x{ending}"
+        path.write_bytes(gzip.compress(data) if ending == ".nii.gz" else data)
+        if reason is None:
+            assert read_volume(path).grid.spacing == pytest.approx(sample_ct().GetSpacing()[::-1])
+        else:
+            with pytest.raises(InputError, match=reason) as error:
+                read_volume(path)
+            assert_sentence(error)
+
+
 @pytest.mark.parametrize("kind", ["uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64"])
 def test_compressed_nifti_is_read_as_the_plain_one(tmp_path, kind):
     """ITK reads the plain file, `checked_voxels` the compressed one."""
@@ -451,6 +473,14 @@ def test_label_map_of_any_type(tmp_path, kind, ending):
     assert segment_names(image) == {}
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), labels)
     np.testing.assert_allclose(image.GetOrigin(), sample_ct().GetOrigin(), rtol=1e-6)
+
+
+def test_a_mask_cut_to_one_slice(tmp_path):
+    mask = sitk.Cast(sample_ct() > 0, sitk.sitkUInt8)[:, :, 2:3]
+    sitk.WriteImage(mask, str(tmp_path / "x.seg.nrrd"))
+    found = read_labelmap(tmp_path / "x.seg.nrrd")
+    assert found.GetOrigin() == pytest.approx(mask.GetOrigin())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(mask))
 
 
 def test_large_labels(tmp_path):

@@ -24,7 +24,7 @@ from ct_samples import (
     sample_ct,
     write_series,
 )
-from SpineSegLib.engine.errors import OutputError
+from SpineSegLib.engine.errors import ExistsError, OutputError
 from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.files.writing import (
     SEGMENTATION_ENDINGS,
@@ -439,6 +439,52 @@ def test_atomic_output_of_any_writer(tmp_path):
         fail_halfway()
     assert path.read_text() == "{}"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_atomic_output_leaves_what_came_into_being_meanwhile(tmp_path):
+    path = tmp_path / "spine.seg.nrrd"
+
+    def too_late():
+        with atomic_output(path, overwrite=False) as temporary:
+            temporary.write_text("mine")
+            path.write_text("of another program")
+
+    with pytest.raises(ExistsError, match="exists already") as error:
+        too_late()
+    assert_sentence(error)
+    assert path.read_text() == "of another program"
+    path.unlink()
+    with atomic_output(path, overwrite=False) as temporary:
+        temporary.write_text("mine")
+    assert path.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_atomic_folder_fills_an_empty_one_and_follows_links(tmp_path):
+    target, link = tmp_path / "disk" / "out", tmp_path / "link"
+    target.mkdir(parents=True)
+    try:
+        link.symlink_to(target, target_is_directory=True)
+    except OSError:
+        link = target
+    before = target.stat().st_ino
+
+    def write(name, broken=False):
+        with atomic_folder(link) as temporary:
+            (temporary / name).write_text(name)
+            if broken:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write("half", broken=True)
+    assert list(target.iterdir()) == []
+    write("one")
+    assert [file.name for file in target.iterdir()] == ["one"]
+    assert target.stat().st_ino == before  # the folder itself, which may be a mount
+    write("two")
+    assert [file.name for file in target.iterdir()] == ["two"]
+    assert link == target or link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"disk", link.name} - {"out"})
 
 
 def test_atomic_folder_replaces_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -197,6 +197,11 @@ def test_renaming_and_exporting_never_overwrite(family, tmp_path):
             rename_model("better", name)
     with pytest.raises(ModelError, match="can't be renamed"):
         rename_model("default", "mine")
+    elsewhere = tmp_path / "best.weights.h5"
+    elsewhere.write_bytes((own / "better.weights.h5").read_bytes())
+    with pytest.raises(ModelError):
+        rename_model(str(tmp_path / "best"), "mine")  # no name, but a path
+    assert elsewhere.exists()
     target = tmp_path / "out"
     target.mkdir()
     assert export_model("better", target) == target / "better.weights.h5"
