@@ -38,6 +38,8 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     parser.add_argument("prediction", metavar="PREDICTION", type=Path, help="mask to judge")
     parser.add_argument("reference", metavar="REFERENCE", type=Path, help="mask to judge it by, usually a manual one")
     parser.add_argument("--ct", metavar="CT", type=Path, help="their CT, to be shown in the report's pictures")
+    parser.add_argument("--series", metavar="S", help="number, UID or description of the series in a folder of several")
+    parser.add_argument("--repair", action="store_true", help="repair a faulty CT as `spineseg segment` does")
     parser.add_argument("--labels", choices=SCHEMES, help="whose label numbers the reference has")
     parser.add_argument("--prediction-labels", choices=SCHEMES, help="whose label numbers the prediction has")
     parser.add_argument(
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         meaning_of_labels(prediction, options.prediction_labels),
         meaning_of_labels(reference, options.labels),
     )
-    image = None if options.ct is None else read_volume(options.ct).image
+    image = None if options.ct is None else read_volume(options.ct, options.series, options.repair).image
     pair = compare_pair(prediction, reference, *meanings, options.tolerance)
     report = None
     if options.report is not None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from SpineSegLib.cli import main
+from SpineSegLib.engine.files.dicom_write import write_ct_series
 
 
 @pytest.fixture
@@ -77,6 +78,20 @@ def test_report(masks, capsys):
     assert (masks / "report" / "mine.txt").exists()
     (masks / "report" / "mine.txt").unlink()
     assert main([*command, "--overwrite"]) == 0
+
+
+def test_the_series_of_the_pictures_can_be_chosen(masks, capsys):
+    for number in (1, 2):
+        ct = sitk.ReadImage("ct.nii.gz")
+        write_ct_series(masks / f"series{number}", ct, seed=number, series_number=number)
+        for file in (masks / f"series{number}").iterdir():
+            (masks / "ct").mkdir(exist_ok=True)
+            file.rename(masks / "ct" / f"{number}{file.name}")
+    command = ["compare", "prediction.nii.gz", "verse.nii.gz", "--ct", "ct", "--report", "report"]
+    assert main(command) == 3
+    assert "--series" in capsys.readouterr().err
+    assert main([*command, "--series", "2"]) == 0
+    assert "data:image/jpeg;base64," in (masks / "report" / "report.html").read_text()
 
 
 def test_what_can_not_be_compared(masks, capsys):
