@@ -34,9 +34,10 @@ class TrainingSettings:
 
     `learning_rate` is the highest, reached after `warm_up` steps and then lowered along a cosine to 1 % of it
     (Loshchilov and Hutter 2017). `average` is the decay of the running mean of the weights that is validated and kept
-    (Polyak and Juditsky 1992). `mixed_precision`: bfloat16 where the hardware multiplies it if None. `fixed_norms`:
-    batch normalisation stays as the starting model has it; in short trainings on few cases its running statistics would
-    lag behind the weights.
+    (Polyak and Juditsky 1992); it is lower in a short training, so that the mean is of about a tenth of its steps and
+    holds no random weights of the beginning. `mixed_precision`: bfloat16 where the hardware multiplies it if None.
+    `fixed_norms`: batch normalisation stays as the starting model has it; in short trainings on few cases its running
+    statistics would lag behind the weights.
     """
 
     epochs: int = 34
@@ -181,8 +182,9 @@ class Trainer:
             warmup_target=settings.learning_rate,
             warmup_steps=settings.warm_up,
         )
+        average = max(0.0, min(settings.average, 1 - 10 / total))
         optimizer = keras.optimizers.AdamW(
-            schedule, weight_decay=1e-4, global_clipnorm=1.0, use_ema=True, ema_momentum=settings.average
+            schedule, weight_decay=1e-4, global_clipnorm=1.0, use_ema=True, ema_momentum=average
         )
         self.model.compile(
             optimizer=optimizer, loss=dice_and_crossentropy(preset.architecture.outputs), jit_compile=accelerated

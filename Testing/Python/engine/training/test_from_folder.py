@@ -76,6 +76,13 @@ def test_learns_a_ball_and_describes_itself(dataset, tmp_path):
     assert second.info.metrics["validation_dice"] > 0.9
 
 
+def test_a_short_training_does_not_keep_its_random_beginning(dataset, tmp_path):
+    """The mean of the weights reaches as far back as the training is long."""
+    settings = TrainingSettings(epochs=3, **QUICK | {"average": 0.998})
+    result = train_on(dataset, tmp_path / "ball.weights.h5", TINY, settings, "ball")
+    assert result.info.metrics["validation_dice"] > 0.9
+
+
 def test_patients_of_several_folders_train_and_validate_together(dataset, tmp_path):
     folders = [tmp_path / "one", tmp_path / "others"]
     shutil.copytree(dataset / "p0", folders[0] / "p0")
