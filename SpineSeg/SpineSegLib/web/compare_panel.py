@@ -193,7 +193,7 @@ class ComparePanel:
         data.slice_text = f"{data.worst + 1} of {data.differing}, {data.slice_text}"
 
     def _show_differences(self, shown: bool) -> None:
-        if self._difference is not None:
+        if self._difference is not None and self._difference.GetScene() is not None:  # else it went with its CT
             self._difference.GetDisplayNode().SetVisibility(shown)
 
 

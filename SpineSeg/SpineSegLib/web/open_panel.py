@@ -150,9 +150,9 @@ class OpenPanel:
                 if kind == "reference":
                     self.page.workspace.show_reference(Path(folder))
                 else:
+                    before, self._upload_in_use = self._upload_in_use, upload if taken["dicom"] else None
                     self.page.workspace.show_ct(Path(folder), name, taken["dicom"])
                     data.notes = taken["notes"]
-                    before, self._upload_in_use = self._upload_in_use, upload if taken["dicom"] else None
                     if before is not None:
                         shutil.rmtree(before, ignore_errors=True)
         finally:

@@ -66,8 +66,9 @@ class Visitor:
 
     def upload(self, place, name, content):
         """Choose a file; the answer comes when it is opened or refused."""
-        with self.page.expect_response(lambda answer: "/upload?" in answer.url):
+        with self.page.expect_response(lambda answer: "/upload?" in answer.url) as waiting:
             self.page.locator(place).set_input_files({"name": name, "mimeType": "application/zip", "buffer": content})
+        assert waiting.value.status in (200, 422)
 
     def download(self, link) -> bytes:
         with self.page.expect_download() as waiting:
