@@ -13,7 +13,7 @@ from SpineSegLib.engine.comparison.agreement import BlandAltman, bland_altman
 from SpineSegLib.engine.comparison.grids import common_grid, marked_box
 from SpineSegLib.engine.comparison.metrics import drawn_without, mask_metrics, ratio, voxel_ml, without_sacrum
 from SpineSegLib.engine.comparison.surfaces import surface_metrics
-from SpineSegLib.engine.datasets.labels import LEVELS, is_vertebra
+from SpineSegLib.engine.datasets.labels import LEVELS, is_vertebra, labels_in
 
 TOLERANCE_MM = 1.0  # of the surface Dice: about a voxel of a CT of the spine
 AGREED, MISSED, EXTRA = 1, 2, 3  # values of the difference
@@ -166,7 +166,7 @@ def comparing(
     boxes = [box for box in (marked_box(prediction), marked_box(reference)) if box is not None]
     grid = _Grid.of(prediction, boxes)
     arrays = [grid.crop(sitk.GetArrayViewFromImage(image)) for image in (prediction, reference)]
-    present = [_values(array) for array in arrays]
+    present = [labels_in(array) for array in arrays]
     meanings = _meanings(present, prediction_structures, reference_structures)
     yield 0.1
 
@@ -263,15 +263,6 @@ def _meanings(present: Sequence[frozenset[int]], *given: Mapping[int, str] | Non
             meaning = {label: f"label {label}" if named else "spine" for label in sorted(labels)}
         meanings.append(dict(meaning))
     return meanings
-
-
-def _values(array: np.ndarray) -> frozenset[int]:
-    """Labels in an array (k, j, i), plane by plane: `np.unique` sorts all it gets."""
-    found = np.zeros(2**16, dtype=bool)
-    for plane in array:
-        found[plane.ravel()] = True
-    found[0] = False
-    return frozenset(np.flatnonzero(found).tolist())
 
 
 def _labels(meaning: Mapping[int, str], key: str | None = None) -> frozenset[int]:

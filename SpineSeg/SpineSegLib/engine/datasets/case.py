@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.comparison.grids import same_grid
-from SpineSegLib.engine.datasets.labels import ANY, SCHEMES, structures_of_names
+from SpineSegLib.engine.datasets.labels import ANY, SCHEMES, labels_in, structures_of_names
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.volume import Volume
@@ -105,10 +105,12 @@ class LabelmapCase(Case):
 
     def _read_reference(self, volume: Volume) -> Reference:
         image = read_labelmap(self.mask)
-        present = [int(label) for label in np.unique(sitk.GetArrayViewFromImage(image)) if label]
+        if self.ignored is None and self.scheme != ANY:
+            return Reference(image, self.labels or meaning_of_labels(image, self.scheme))
+        present = labels_in(sitk.GetArrayViewFromImage(image))
         ignored = self.ignored if self.ignored in present else None
         if self.scheme == ANY:
-            return Reference(image, {label: "spine" for label in present if label != ignored} or None, ignored)
+            return Reference(image, dict.fromkeys(sorted(present - {ignored}), "spine") or None, ignored)
         if self.labels is None and self.scheme is None and ignored is not None:
             return Reference(image, None, ignored)  # a data set that names its labels, by names that say nothing to us
         return Reference(image, self.labels or meaning_of_labels(image, self.scheme), ignored)

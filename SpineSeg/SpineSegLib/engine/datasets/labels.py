@@ -78,6 +78,15 @@ def is_vertebra(key: str) -> bool:
     return key == "vertebrae" or key in LEVELS
 
 
+def labels_in(array: np.ndarray) -> frozenset[int]:
+    """Labels above 0 in an array (k, j, i) of uint8 or uint16, plane by plane: `np.unique` sorts all it gets."""
+    found = np.zeros(2**16, dtype=bool)
+    for plane in array:
+        found[plane.ravel()] = True
+    found[0] = False
+    return frozenset(np.flatnonzero(found).tolist())
+
+
 def training_label(key: str) -> int:
     """The label that the default model learns for a structure: 1 vertebrae, 2 sacrum."""
     return 2 if key == "sacrum" else 1
@@ -93,8 +102,7 @@ def to_training_labels(
     """
     table = np.zeros(2**16, dtype=np.uint8)
     if structures is None:
-        present = np.unique(sitk.GetArrayViewFromImage(mask))
-        if len(present[(present > 0) & (present != (ignored or 0))]) > 1:
+        if len(labels_in(sitk.GetArrayViewFromImage(mask)) - {ignored}) > 1:
             return mask
         table[1:] = 1
     else:
