@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_anatomy import small_anatomy
 from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.training.training_set import TrainingSet
 from SpineSegLib.engine.volume import Grid, Volume
@@ -73,6 +74,14 @@ def test_real_cases_count_as_far_as_their_masks_are_complete(tmp_path):
     assert each.truth[4:].sum() == 2 * 9
     target = TrainingSet.create(tmp_path / "x.cases.h5", "x", ("vertebrae", "sacrum"))
     assert target.add(loop.submission_of(each, target.segments))[0].checked == (4, 5)
+
+
+def test_rendered_scans_show_their_anatomy():
+    (each,) = loop.rendered_patients([small_anatomy()], 1)
+    assert each.name == "small 0"
+    hu, truth = each.volume.array, each.truth
+    assert hu.shape == truth.shape
+    assert hu[truth > 0].mean() > hu[(truth == 0) & (hu > -300)].mean() + 80
 
 
 def test_corrected_cases_hold_the_checked_slices_alone(tmp_path):
