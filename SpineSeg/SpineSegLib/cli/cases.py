@@ -86,16 +86,22 @@ def run_add(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from SpineSegLib.cli import console
+    from SpineSegLib.engine.datasets.case import nameless
+    from SpineSegLib.engine.files.reading import read_labelmap
     from SpineSegLib.engine.training.training_set_files import submission_of_files
 
-    target = _opened_or_new(options)
     submission = submission_of_files(
-        options.ct, options.mask, target.segments, options.patient, options.series, options.repair, options.labels
+        options.ct, options.mask, _segments(options), options.patient, options.series, options.repair, options.labels
     )
+    notes = nameless(read_labelmap(options.mask), options.labels)
+    target = _opened_or_new(options)
     case, replaced = target.add(replace(submission, checked=slices, side=options.side))
     if options.json:
-        console.print_json({"case": case.case, "side": case.side, "replaced": replaced, "cases": len(target.cases())})
+        found = {"case": case.case, "side": case.side, "replaced": replaced, "cases": len(target.cases())}
+        console.print_json(found | ({"notes": list(notes)} if notes else {}))
     else:
+        for note in notes:
+            console.say(f"Note: {note[:1].upper()}{note[1:]}.")
         verb = "replaced" if replaced else "added"
         console.say(f"{case.case} {verb}, for {case.side}; {options.file} holds {_count(len(target.cases()))}.")
     return 0
@@ -211,16 +217,23 @@ def run_export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _segments(options: argparse.Namespace) -> tuple[str, ...]:
+    """Those of the training set, or of the model that a new one is made for."""
+    from SpineSegLib.engine.models.model_catalogue import resolve_model
+    from SpineSegLib.engine.models.model_file import read_info
+    from SpineSegLib.engine.training.training_set import TrainingSet
+
+    if options.file.exists():
+        return TrainingSet(options.file).segments
+    return read_info(resolve_model(options.model)).labels
+
+
 def _opened_or_new(options: argparse.Namespace) -> TrainingSet:
     from SpineSegLib.engine.training.training_set import TrainingSet
 
     if options.file.exists():
         return TrainingSet(options.file)
-    from SpineSegLib.engine.models.model_catalogue import resolve_model
-    from SpineSegLib.engine.models.model_file import read_info
-
-    labels = read_info(resolve_model(options.model)).labels
-    return TrainingSet.create(options.file, options.file.name.split(".")[0], labels)
+    return TrainingSet.create(options.file, options.file.name.split(".")[0], _segments(options))
 
 
 def _slices(options: argparse.Namespace) -> tuple[int, ...] | None:

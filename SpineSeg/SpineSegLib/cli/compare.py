@@ -55,11 +55,13 @@ def run(options: argparse.Namespace) -> int:
     """Run the command with parsed options; see `add_parser`."""
     if not 0 <= options.tolerance < float("inf"):
         options.error("--tolerance must be 0 or more")
+    from dataclasses import replace
+
     import SimpleITK as sitk
 
     from SpineSegLib.cli import console
     from SpineSegLib.engine.comparison.pair import compare_pair
-    from SpineSegLib.engine.datasets.case import meaning_of_labels
+    from SpineSegLib.engine.datasets.case import meaning_of_labels, nameless
     from SpineSegLib.engine.files.reading import read_labelmap, read_volume
 
     if not options.debug:
@@ -72,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
     )
     image = None if options.ct is None else read_volume(options.ct, options.series, options.repair).image
     pair = compare_pair(prediction, reference, *meanings, options.tolerance)
+    notes = (*nameless(prediction, options.prediction_labels), *nameless(reference, options.labels))
+    pair = replace(pair, notes=(*pair.notes, *dict.fromkeys(notes)))
     report = None
     if options.report is not None:
         report = _write_report(options, pair, (image, prediction, reference))

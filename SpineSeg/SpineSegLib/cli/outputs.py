@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from SpineSegLib.engine.errors import OutputError
 def free_name(folder: Path, stem: str, ending: str) -> Path:
     """`stem` + `ending` in `folder`, or with -2, -3 ... before the ending where such files exist."""
     path, number = folder / (stem + ending), 2
-    while path.exists():
+    while os.path.lexists(path):  # also links that lead nowhere
         path, number = folder / f"{stem}-{number}{ending}", number + 1
     return path
 
@@ -24,7 +25,7 @@ def check_new_file(path: Path, inputs: Iterable[Path], overwrite: bool) -> None:
     for source in inputs:
         if path.resolve() == source.resolve():
             raise OutputError(f"{path} is an input and can't be the output too; choose another name.")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise OutputError(f"{path} exists already; choose another name or add --overwrite.")
 
 

@@ -13,6 +13,14 @@ class InputError(SpineSegError):
     exit_code = 3
 
 
+class SeveralSeriesError(InputError):
+    """A folder holds `count` CT series, and which one is meant isn't known. The message lists them with their UIDs."""
+
+    def __init__(self, message: str, count: int) -> None:
+        super().__init__(message)
+        self.count = count
+
+
 class ModelError(SpineSegError):
     """The model file is missing, corrupt, foreign or newer than this version."""
 

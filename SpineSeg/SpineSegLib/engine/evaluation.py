@@ -135,7 +135,9 @@ _NO_REFERENCE = "There is no reference for this CT."
 
 def signature(cases: Sequence[NamedCase], models: Sequence[EvaluatedModel], settings: EvaluationSettings) -> str:
     """Hash of what is evaluated: two evaluations with the same one go on where the other stopped."""
-    about = [sorted(str(c.case.ct.resolve()) for c in cases), [m.digest for m in models], asdict(settings)]
+    files = [[str(path.resolve()) for path in (c.case.ct, *c.case.files)] for c in cases]
+    schemes = sorted({str(getattr(c.case, "scheme", None)) for c in cases})
+    about = [sorted(files), schemes, [m.digest for m in models], asdict(settings)]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 

@@ -219,3 +219,16 @@ def test_one_patient_is_too_few_and_what_could_be_done_is_told(trainable):
     assert done.stderr == (
         "spineseg: There is no patient to validate on; submit a case of another one, or train without validation.\n"
     )
+
+
+def test_a_segment_that_nobody_named_is_told(place, capsys):
+    """A vertebra added in Slicer as "Segment_1" would be learned as background."""
+    ct, mask = write_case(place / "in", 1)
+    image = sitk.ReadImage(mask)
+    image[:, :, 4:] = image[:, :, 4:] * 2
+    for index, name in enumerate(("Vertebrae", "Segment_1")):
+        image.SetMetaData(f"Segment{index}_Name", name)
+        image.SetMetaData(f"Segment{index}_LabelValue", str(index + 1))
+    sitk.WriteImage(image, "x.seg.nrrd")
+    assert main(["cases", "add", "x.cases.h5", ct, "x.seg.nrrd", "--model", "threshold"]) == 0
+    assert "Note: Nobody named Segment_1, so it counts as background" in capsys.readouterr().out

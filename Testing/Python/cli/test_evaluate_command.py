@@ -179,3 +179,18 @@ def test_no_case_can_be_compared(place, dataset, capsys):
     shutil.copytree(dataset / "d_damaged", "only/d_damaged")
     assert main(["evaluate", "only", "--model", "threshold"]) == 3
     assert "None of the 1 cases could be compared; The CT is damaged" in capsys.readouterr().err
+
+
+def test_the_report_on_other_masks_of_the_same_ct_is_another_one(case, model, tmp_path, capsys):
+    """Two readers' masks beside one CT: the second evaluation must not take the place of the first."""
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    shutil.copy(case.ct, tmp_path / "set" / "a" / "ct.nii.gz")
+    for reader in ("one", "two"):
+        shutil.copy(case.mask, tmp_path / "set" / "a" / f"{reader}.nii.gz")
+    command = ["evaluate", str(tmp_path / "set"), "--model", str(model), "--report", str(tmp_path / "report"),
+               "--quiet", "--ct", "{case}/ct.nii.gz", "--mask"]  # fmt: skip
+    assert main([*command, "{case}/one.nii.gz"]) == 0
+    assert main([*command, "{case}/one.nii.gz"]) == 0
+    assert main([*command, "{case}/two.nii.gz"]) == 5
+    assert main([*command, "{case}/one.nii.gz", "--labels", "any"]) == 5
+    assert "--overwrite" in capsys.readouterr().err

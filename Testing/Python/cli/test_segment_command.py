@@ -11,6 +11,8 @@ import pytest
 import SimpleITK as sitk
 from commandline import environment, scene, spineseg
 from SpineSegLib.cli import main
+from SpineSegLib.cli.outputs import check_new_file, free_name
+from SpineSegLib.engine.errors import OutputError
 from SpineSegLib.engine.files.dicom_write import write_ct_series
 
 
@@ -232,3 +234,11 @@ def test_unexpected_errors_are_one_sentence(place, case, capsys, monkeypatch):
     assert "ValueError (first line second line)" in sentence(capsys)
     with pytest.raises(ValueError, match="first line"):
         segment(case, "--debug")
+
+
+def test_a_link_that_leads_nowhere_is_a_name_that_is_taken(tmp_path):
+    """Else writing would find the name taken, look for a free one, get the same again, and never end."""
+    (tmp_path / "ct.seg.nrrd").symlink_to("/not/mounted/ct.seg.nrrd")
+    assert free_name(tmp_path, "ct", ".seg.nrrd") == tmp_path / "ct-2.seg.nrrd"
+    with pytest.raises(OutputError, match="exists already"):
+        check_new_file(tmp_path / "ct.seg.nrrd", [], overwrite=False)

@@ -24,7 +24,8 @@ AREA = "area per slice"
 class SliceComparison:
     """One axial slice in which at least one of the masks marks something.
 
-    `index`: along the prediction's axis that runs from feet to head; `position_mm`: LPS z of the slice's middle;
+    `index`: along the prediction's axis that runs from feet to head; negative below the
+    prediction's first slice; `position_mm`: LPS z of the slice's middle;
     `focus`: LPS mm of the middle of what differs there, where nothing does of what is marked. Areas are the
     prediction's unless said otherwise.
     """
@@ -161,10 +162,11 @@ def comparing(
     true negatives are those of the whole grid.
     Raises InputError where the two have no place in common or one has lost its geometry.
     """
+    origin = prediction.GetOrigin()
     prediction, reference, notes = common_grid(prediction, reference)
     yield 0.05
     boxes = [box for box in (marked_box(prediction), marked_box(reference)) if box is not None]
-    grid = _Grid.of(prediction, boxes)
+    grid = _Grid.of(prediction, boxes, origin)
     arrays = [grid.crop(sitk.GetArrayViewFromImage(image)) for image in (prediction, reference)]
     present = [labels_in(array) for array in arrays]
     meanings = _meanings(present, prediction_structures, reference_structures)
@@ -203,20 +205,26 @@ def comparing(
 
 @dataclass(frozen=True)
 class _Grid:
-    """The part of an image's grid that holds both masks: `start`, `size` as i, j, k; empty where both masks are."""
+    """The part of an image's grid that holds both masks: `start`, `size` as i, j, k; empty where both masks are.
+
+    `first`: index along `axial` at which the prediction began before its grid was extended.
+    """
 
     image: sitk.Image
     start: tuple[int, int, int]
     size: tuple[int, int, int]
     axial: int
+    first: int
 
     @classmethod
-    def of(cls, image: sitk.Image, boxes: Sequence[tuple[np.ndarray, np.ndarray]]) -> _Grid:
+    def of(cls, image: sitk.Image, boxes: Sequence[tuple[np.ndarray, np.ndarray]], origin: Sequence[float]) -> _Grid:
         low = np.min([low for low, _ in boxes], axis=0) if boxes else np.zeros(3, dtype=int)
         high = np.max([high for _, high in boxes], axis=0) if boxes else low - 1
         towards_head = np.abs(np.array(image.GetDirection()).reshape(3, 3)[2])
         size = tuple(int(n) for n in high - low + 1)
-        return cls(image, tuple(int(n) for n in low), size, int(towards_head.argmax()))
+        axial = int(towards_head.argmax())
+        first = round(image.TransformPhysicalPointToContinuousIndex(origin)[axial])
+        return cls(image, tuple(int(n) for n in low), size, axial, first)
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -322,7 +330,7 @@ def _measure(
         centre[grid.axial] = n
         slices.append(
             SliceComparison(
-                index=int(n) + grid.start[grid.axial],
+                index=int(n) + grid.start[grid.axial] - grid.first,
                 position_mm=grid.point(centre)[2],
                 dice=ratio(2 * hits, 2 * hits + extra + missed),
                 true_positives=hits,

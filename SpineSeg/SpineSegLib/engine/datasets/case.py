@@ -15,9 +15,11 @@ import SimpleITK as sitk
 
 from SpineSegLib.engine.comparison.grids import same_grid
 from SpineSegLib.engine.datasets.labels import ANY, SCHEMES, labels_in, structures_of_names
-from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.errors import InputError, SeveralSeriesError
 from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.volume import Volume
+
+_GIVEN_BY_SLICER = re.compile(r"Segment(_\d+)?")  # names of segments nobody has named
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ class Case(ABC):
 
     def read_volume(self, repair: bool = False) -> Volume:
         """The CT, see `reading.read_volume`. Raises InputError."""
-        return read_volume(self.ct, repair=repair)
+        try:
+            return read_volume(self.ct, repair=repair)
+        except SeveralSeriesError as error:  # whose UIDs belong in no report, and nobody can choose one there
+            raise InputError(f"{self.ct} holds {error.count} CT series; leave only the mask's own in it.") from None
 
     def read_reference(self, volume: Volume) -> Reference:
         """The manual segmentation of the CT. Raises InputError where there is none or it can't be read."""
@@ -158,6 +163,19 @@ def meaning_of_labels(image: sitk.Image, scheme: str | None = None) -> dict[int,
     if array.any() and not np.isin(array, list(meaning)).any():
         raise InputError(f"None of the labels in the mask is a number of the scheme {scheme}; choose another scheme.")
     return dict(meaning)
+
+
+def nameless(image: sitk.Image, scheme: str | None = None) -> tuple[str, ...]:
+    """A note on the segments of a mask that still have the name Slicer gave them, while others are spine; else none.
+
+    `scheme`: as for `meaning_of_labels`; where it is given, names don't count.
+    """
+    names = segment_names(image)
+    if scheme is not None or structures_of_names(names) is None:
+        return ()
+    present = labels_in(sitk.GetArrayViewFromImage(image))
+    found = [name for label, name in names.items() if label in present and _GIVEN_BY_SLICER.fullmatch(name)]
+    return tuple(f"nobody named {name}, so it counts as background; if it is spine, name it so" for name in found)
 
 
 def about_case(folder: Path) -> dict[str, Any]:

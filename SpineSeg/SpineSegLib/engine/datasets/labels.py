@@ -64,6 +64,13 @@ def structure_of(name: str) -> str | None:
     return "sacrum" if level in SACRAL else level if level in LEVELS else None
 
 
+def nearness(name: str) -> int:
+    """Which of two overlapping segments is on top, by their names: a vertebra or the sacrum (3) is more than all
+    vertebrae (2), these more than the spine (1), and what is no spine (0) hides none of it."""
+    key = structure_of(name)
+    return 0 if key is None else {"spine": 1, "vertebrae": 2}.get(key, 3)
+
+
 def structures_of_names(names: Mapping[int, str]) -> dict[int, str] | None:
     """Structures by label of a mask whose segments have names; labels that mean no spine are left out.
 

@@ -55,6 +55,11 @@ def find_by_pattern(folder: Path, ct: str, mask: str) -> list[Case]:
     return cases
 
 
+def mask_of(place: Path) -> Path | None:
+    """The mask in a case's folder, if there is one."""
+    return _first(place, MASK_NAMES, (_SEGMENTATION, *VOLUME_ENDINGS))
+
+
 def _case(name: str, ct: Path, mask: Path | None, patient: str | None = None) -> Case:
     private = ct.is_dir() and may_name_a_patient(name)
     return LabelmapCase(name, patient or name, ct, guessed=patient is None, private=private, mask=mask)
@@ -67,8 +72,7 @@ def _in_subfolders(folder: Path) -> list[Case]:
             ct = _first(place, CT_NAMES, VOLUME_ENDINGS) or (place / DICOM if (place / DICOM).is_dir() else None)
             if ct is not None:
                 patient = about_case(place).get("patient")
-                mask = _first(place, MASK_NAMES, (_SEGMENTATION, *VOLUME_ENDINGS))
-                cases.append(_case(place.name, ct, mask, None if patient is None else str(patient)))
+                cases.append(_case(place.name, ct, mask_of(place), None if patient is None else str(patient)))
     return cases
 
 

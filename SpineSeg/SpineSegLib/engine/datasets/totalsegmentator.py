@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from SpineSegLib.engine.datasets import plain
 from SpineSegLib.engine.datasets.case import Case, MaskFilesCase
 from SpineSegLib.engine.datasets.labels import CERVICAL, LUMBAR, THORACIC, structure_of
 
@@ -16,8 +17,13 @@ EVERY = {*CERVICAL, *THORACIC, *LUMBAR, "sacrum"}
 
 
 def find(folder: Path) -> list[Case]:
-    """Cases of the data set, or the one whose folder it is; empty if it is none."""
+    """Cases of the data set, or the one whose folder it is; empty if it is none.
+
+    Where a mask lies beside a CT, that is the reference, and `segmentations` what the program TotalSegmentator made.
+    """
     places = [p for p in (folder, *sorted(folder.iterdir())) if (p / "segmentations").is_dir()]
+    if any(plain.mask_of(place) for place in places):
+        return []
     cases: list[Case] = []
     for place in places:
         ct = place / f"ct{ENDING}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import SimpleITK as sitk
 
+from SpineSegLib.engine.datasets.labels import nearness
 from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.files.dicom_frames import Frame, read_frames, read_header
 from SpineSegLib.engine.segments import CATEGORY, Segment
@@ -206,18 +207,28 @@ def _series_number(source: Dataset) -> int:
 def read_dicom_seg(path: Path) -> tuple[sitk.Image, dict[int, str]]:
     """Label map (sitkUInt8 or sitkUInt16) of a DICOM SEG with its segment numbers as values, and the segments' names.
 
-    The grid is that of the segmentation's frames; where segments overlap the later one is on top.
+    The grid is that of the segmentation's frames; where segments overlap see `labels.nearness`, else the later is on
+    top.
     Raises InputError if the file isn't a readable DICOM SEG of evenly spaced slices.
     """
-    header = read_header(path)
+    header = read_header(path, ("SOPClassUID", "SegmentationType"))
     if header is None or header.get("SOPClassUID") not in SEG_CLASSES:
         raise InputError(f"{path} is no mask SpineSeg can read; give a volume file or a DICOM SEG.")
+    if header.get("SegmentationType") == "FRACTIONAL":
+        raise InputError(f"{path} is a fractional DICOM SEG, which says no yes or no of a voxel; export a binary one.")
     try:
         import highdicom as hd
 
         seg = hd.seg.segread(path)
         volume = seg.get_volume(combine_segments=True, skip_overlap_checks=True, dtype=np.uint16)
         names = {int(number): str(seg.get_segment_description(number).SegmentLabel) for number in seg.segment_numbers}
+        array = volume.array
+        for rank in sorted({nearness(name) for name in names.values()})[1:]:
+            numbers = [number for number, name in names.items() if nearness(name) >= rank]
+            above = seg.get_volume(
+                segment_numbers=numbers, combine_segments=True, skip_overlap_checks=True, dtype=np.uint16
+            ).match_geometry(volume)
+            array = np.where(above.array > 0, above.array, array)
     except ImportError:
         raise InputError(f"{path} is a DICOM SEG, which needs the Python package highdicom; install it.") from None
     except Exception:  # highdicom and pydicom raise whatever a broken file leads them into
@@ -228,7 +239,7 @@ def read_dicom_seg(path: Path) -> tuple[sitk.Image, dict[int, str]]:
         raise InputError(f"{path} is a DICOM SEG without a volume; export it again.")
     # highdicom's axes are slices, rows, columns, each with its direction in the patient.
     slices, rows, columns = (np.array(vector) for vector in volume.direction.T)
-    array = volume.array.astype(np.uint8 if volume.array.max() <= 255 else np.uint16)
+    array = array.astype(np.uint8 if array.max() <= 255 else np.uint16)
     image = sitk.GetImageFromArray(array)
     image.SetSpacing([float(value) for value in reversed(volume.spacing)])
     image.SetOrigin([float(value) for value in volume.position])

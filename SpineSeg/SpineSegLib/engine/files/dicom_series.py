@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.errors import InputError, SeveralSeriesError
 from SpineSegLib.engine.files.dicom_frames import HU_RESCALE_TYPES, frame_count, is_scout, read_header
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ ENHANCED = tuple(CT_CLASSES)[1:]
 class Series:
     """One series of a folder.
 
-    `slices` counts its images without scouts; `problem` says why it can't be taken, or is empty.
+    `slices` counts its images without scouts, `unplaced` those of them that don't say where they lie, which are left
+    out; `problem` says why it can't be taken, or is empty.
     """
 
     uid: str
@@ -40,6 +41,7 @@ class Series:
     slices: int
     problem: str
     files: tuple[Path, ...]
+    unplaced: int = 0
 
     def __str__(self) -> str:
         number = "without number" if self.number is None else f"number {self.number}"
@@ -87,9 +89,11 @@ def choose_series(found: Sequence[Series], wanted: str | int | None, place: str 
         reasons = "; ".join(f"series {series} {series.problem}" for series in found[:10])
         raise InputError(f"{place} holds no CT volume: {reasons}.")
     if len(usable) > 1:
-        hint = "its SeriesInstanceUID" if wanted is not None else "its number or description"
-        raise InputError(
-            f"{place} holds {len(usable)} CT series, choose one with --series and {hint}: {_listing(usable)}."
+        alike = len({(series.number, series.description) for series in usable}) < len(usable)
+        hint = "its SeriesInstanceUID" if wanted is not None or alike else "its number or description"
+        raise SeveralSeriesError(
+            f"{place} holds {len(usable)} CT series, choose one with --series and {hint}: {_listing(usable)}.",
+            len(usable),
         )
     return usable[0]
 
@@ -160,4 +164,4 @@ def _describe(members: Sequence[tuple[Path, Dataset]]) -> Series:
     description = "".join(c if c.isprintable() else " " for c in str(header.get("SeriesDescription") or "")).strip()
     files = tuple(path for path, _ in (placed or volume or members))
     uid = str(header.get("SeriesInstanceUID") or "")
-    return Series(uid, number, description[:64], modality, slices, problem, files)
+    return Series(uid, number, description[:64], modality, slices, problem, files, len(volume) - len(placed))

@@ -48,6 +48,8 @@ def read_series(series: Series) -> Stack:
     """
     notes: list[str] = []
     repairs: list[Repair] = []
+    if series.unplaced:
+        notes.append(f"{series.unplaced} images in the series don't say where they lie and were left out.")
     frames = [frame for path in series.files for frame in read_frames(path)]
     frames = _largest_stack(frames, notes)
     pixels = PixelReader()

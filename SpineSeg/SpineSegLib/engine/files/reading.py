@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from SpineSegLib.engine.datasets.labels import nearness
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.files.nifti import checked_voxels
 from SpineSegLib.engine.files.nrrd import compressed_voxels
@@ -303,7 +304,8 @@ def _merged_layers(image: sitk.Image, path: Path) -> tuple[sitk.Image, dict[int,
     # Layers number their segments independently.
     numbers = labels if len(set(labels)) == len(labels) else range(1, len(labels) + 1)
     merged = np.zeros(array.shape[:3], np.uint16)
-    for number, (layer, label, _) in zip(numbers, segments, strict=True):
+    drawn = sorted(zip(numbers, segments, strict=True), key=lambda each: nearness(each[1][2]))
+    for number, (layer, label, _) in drawn:
         if layer < layers:
             merged[array[..., layer] == label] = number
     result = sitk.GetImageFromArray(merged)

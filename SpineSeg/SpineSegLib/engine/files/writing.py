@@ -63,8 +63,7 @@ def atomic_output(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
     Raises ExistsError for that, OutputError for OSErrors of the file system (no permission, disk full).
     """
     path = Path(path)
-    # The random part comes first: formats are chosen by the ending, which may be a double one.
-    temporary = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
+    temporary = path.with_name(f".{secrets.token_hex(4)}-{_plain_name(path)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -83,6 +82,13 @@ def atomic_output(path: str | Path, overwrite: bool = True) -> Iterator[Path]:
         # Nothing to remove, or no folder either: what went wrong has been said.
         with suppress(OSError):
             temporary.unlink()
+
+
+def _plain_name(path: Path) -> str:
+    """A name of the same ending that every library writes to: ITK looks for .nii, .hdr or .img from the front of a name
+    (x.nii.gz.nii.gz becomes x.nii.gz), knows none in capitals, and the name may be as long as names may be."""
+    ending = next((ending for ending in SEGMENTATION_ENDINGS if path.name.lower().endswith(ending)), None)
+    return path.name if ending is None else f"new{ending}"
 
 
 @contextmanager

@@ -619,7 +619,7 @@ def _sentence(info: ModelInfo, better: bool | None, ended: str) -> str:
         return (
             f"{told}{new} has forgotten too much of other scans (Dice -{lost:.3f}) and was not made current ({scores})."
         )
-    return f"{told}{new} is not better than {info.parent} ({scores}), so it was kept but not made current."
+    return f"{told}{new} is not better than {info.parent} by {GAIN} ({scores}), so it was kept but not made current."
 
 
 def _count(cases: Sequence[CaseInfo]) -> str:

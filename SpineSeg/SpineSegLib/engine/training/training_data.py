@@ -16,9 +16,9 @@ from SpineSegLib.engine.axis_weights import axis_weights
 from SpineSegLib.engine.comparison.grids import on_grid_of, same_grid
 from SpineSegLib.engine.datasets.case import Case, about_case
 from SpineSegLib.engine.datasets.find import find_dataset
-from SpineSegLib.engine.datasets.labels import UNCHECKED, to_training_labels
+from SpineSegLib.engine.datasets.labels import UNCHECKED, structures_of_names, to_training_labels
 from SpineSegLib.engine.errors import InputError
-from SpineSegLib.engine.files.reading import VOLUME_ENDINGS, existing, read_labelmap, read_volume
+from SpineSegLib.engine.files.reading import VOLUME_ENDINGS, existing, read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.files.writing import atomic_output
 from SpineSegLib.engine.models.preprocessing import AIR_HU, Preprocessing
 from SpineSegLib.engine.training.augmentation import Augmentation, augment
@@ -70,7 +70,10 @@ class TrainingCase:
         return (self.mask,)
 
     def images(self) -> CaseImages:
-        return CaseImages(read_volume(self.ct).image, read_labelmap(self.mask), spineless=self.spineless)
+        mask = read_labelmap(self.mask)
+        if structures := structures_of_names(segment_names(mask)):  # Slicer numbers segments in the order of drawing
+            mask = to_training_labels(mask, structures)
+        return CaseImages(read_volume(self.ct).image, mask, spineless=self.spineless)
 
     def state(self) -> str:
         files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in (self.ct, self.mask)]

@@ -258,3 +258,15 @@ def test_area_agreement_in_both_units():
     assert pixels.bias < 0
     assert mm2.bias == pytest.approx(pixels.bias * 0.7 * 0.8)
     assert (pixels.unit, mm2.unit) == ("pixels", "mm2")
+
+
+@pytest.mark.parametrize("lower", [0, 4])
+def test_slices_count_from_the_prediction_as_stored(lower):
+    """Also where it was cut and the reference begins below it."""
+    prediction, reference = balls()
+    whole = {s.position_mm: s.index for s in compare_pair(prediction, reference).slices}
+    cut = compare_pair(prediction[:, :, 12:24], reference[:, :, lower:])
+    assert {s.position_mm: s.index + 12 for s in cut.slices} == pytest.approx(
+        {position: index for position, index in whole.items() if position in {s.position_mm for s in cut.slices}}
+    )
+    assert min(s.index for s in cut.slices) < 0

@@ -273,3 +273,27 @@ def test_real_folder(shared_data):
         found = case.read_reference(case.read_volume())
         marked = {found.structures[v] for v in np.unique(sitk.GetArrayFromImage(found.image)) if v}
         assert levels <= marked
+
+
+def test_a_folder_with_several_series_is_told_without_identifiers(tmp_path):
+    """Reports are passed on, and nobody can choose a series where a whole data set is read."""
+    from ct_samples import write_series
+    from SpineSegLib.engine.datasets.plain import find
+
+    for seed in (1, 2):
+        write_series(tmp_path / "a" / "dicom" / str(seed), seed=seed, series_number=3)
+    sitk.WriteImage(sitk.Image(4, 4, 4, sitk.sitkUInt8), str(tmp_path / "a" / "mask.nii.gz"))
+    (case,) = find(tmp_path)
+    with pytest.raises(InputError, match="holds 2 CT series") as error:
+        case.read_volume()
+    assert "UID" not in str(error.value)
+    assert "--series" not in str(error.value)
+
+
+def test_a_mask_beside_the_ct_counts_and_not_what_totalsegmentator_made_of_it(tmp_path):
+    put(tmp_path / "a" / "ct.nii.gz", ct=True)
+    put(tmp_path / "a" / "mask.nii.gz", 1, 2)
+    put(tmp_path / "a" / "segmentations" / "vertebrae_L3.nii.gz", 0, 1)
+    dataset = find_dataset(tmp_path)
+    assert dataset.kind == "plain folder"
+    assert [case.files for case in dataset.cases] == [(tmp_path / "a" / "mask.nii.gz",)]

@@ -228,6 +228,16 @@ def test_padding_value_inside_tissue_is_not_believed(tmp_path):
     assert_same_place(read_volume(tmp_path / "s").image, truth)
 
 
+def test_images_without_a_position_are_told(tmp_path):
+    """They may be slices at the end of the CT, where nothing else shows that they are missing."""
+    files = write_series(tmp_path / "s")
+    for path in files[-2:]:
+        edit(path, ImagePositionPatient=None)
+    volume = read_volume(tmp_path / "s")
+    assert volume.grid.shape[0] == len(files) - 2
+    assert volume.notes == ("2 images in the series don't say where they lie and were left out.",)
+
+
 def test_scouts_are_passed_over(tmp_path):
     truth = sample_ct()
     folder = tmp_path / "export"

@@ -526,6 +526,20 @@ def test_layers_of_overlapping_segments_are_merged(tmp_path, labels):
     np.testing.assert_allclose(image.GetSpacing(), (0.7, 0.9, 2.5))
 
 
+def test_what_is_no_spine_hides_none_of_it(tmp_path):
+    """A metastasis drawn into a vertebra, or the body around it, takes nothing from the vertebra."""
+    whole, vertebra, body = (np.zeros((7, 9, 11), np.uint8) for _ in range(3))
+    whole[1:6], vertebra[2:4], body[:] = 1, 1, 1
+    layers = sitk.Compose(*(from_array(layer) for layer in (vertebra, whole, body)))
+    for index, name in enumerate(("L3 vertebra", "Vertebrae", "Body")):
+        layers.SetMetaData(f"Segment{index}_Name", name)
+        layers.SetMetaData(f"Segment{index}_Layer", str(index))
+        layers.SetMetaData(f"Segment{index}_LabelValue", "1")
+    sitk.WriteImage(layers, str(tmp_path / "x.seg.nrrd"))
+    found = sitk.GetArrayFromImage(read_labelmap(tmp_path / "x.seg.nrrd"))[:, 0, 0]
+    np.testing.assert_array_equal(found, [3, 2, 1, 1, 2, 2, 3])
+
+
 def test_colour_image_is_no_label_map(tmp_path):
     image = sitk.Compose(from_array(values(np.uint8)), from_array(values(np.uint8)), from_array(values(np.uint8)))
     sitk.WriteImage(image, str(tmp_path / "x.nrrd"))

@@ -24,6 +24,7 @@ from ct_samples import (
     sample_ct,
     write_series,
 )
+from pydicom.sr.codedict import codes
 from SpineSegLib.engine.errors import ExistsError, OutputError
 from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.files.writing import (
@@ -31,6 +32,7 @@ from SpineSegLib.engine.files.writing import (
     atomic_folder,
     atomic_output,
     check_output,
+    write_image,
     write_segmentation,
 )
 from SpineSegLib.engine.segments import SACRUM, SINGLE_VERTEBRAE, SPINE, VERTEBRAE
@@ -291,6 +293,40 @@ def test_damaged_dicom_seg(tmp_path):
         assert_sentence(error)
 
 
+def test_a_fractional_dicom_seg_is_told_to_be_one(tmp_path):
+    from SpineSegLib.engine.errors import InputError
+
+    volume = from_dicom(tmp_path / "ct")
+    write_segmentation(labels_on(volume.image), BOTH, tmp_path / "x.dcm", volume)
+    edit(tmp_path / "x.dcm", SegmentationType="FRACTIONAL")
+    with pytest.raises(InputError, match="fractional"):
+        read_labelmap(tmp_path / "x.dcm")
+
+
+def test_what_is_no_spine_hides_none_of_it_in_dicom_seg(tmp_path):
+    """Segments that overlap, as other programs write them: half the vertebrae, the body around all, one vertebra."""
+    import highdicom as hd
+
+    volume = from_dicom(tmp_path / "ct")
+    shape = volume.grid.shape
+    masks = {name: np.zeros(shape, dtype=np.uint8) for name in ("L3 vertebra", "Vertebrae", "Body")}
+    masks["Body"][:], masks["Vertebrae"][: shape[0] // 2], masks["L3 vertebra"][1] = 1, 1, 1
+    described = [
+        hd.seg.SegmentDescription(n, name, codes.SCT.AnatomicalStructure, codes.SCT.Bone, "MANUAL")
+        for n, name in enumerate(masks, start=1)
+    ]
+    sources = sorted(map(pydicom.dcmread, volume.dicom_files), key=lambda each: each.ImagePositionPatient[2])
+    pixels = np.stack([*masks.values()], axis=-1)
+    seg = hd.seg.Segmentation(
+        sources, pixels, "BINARY", described, hd.UID(), 1, hd.UID(), 1, "A", "B", "1", "1", omit_empty_frames=False
+    )
+    seg.save_as(tmp_path / "x.dcm")
+    found = sitk.GetArrayFromImage(read_labelmap(tmp_path / "x.dcm"))
+    expected = np.where(masks["L3 vertebra"], 1, np.where(masks["Vertebrae"], 2, 3))
+    assert sorted(np.unique(found)) == [1, 2, 3]
+    assert [np.count_nonzero(found == n) for n in (1, 2, 3)] == [np.count_nonzero(expected == n) for n in (1, 2, 3)]
+
+
 # --- whole or not at all ----------------------------------------------------------------------------------------------
 
 
@@ -439,6 +475,12 @@ def test_atomic_output_of_any_writer(tmp_path):
         fail_halfway()
     assert path.read_text() == "{}"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["x.nii.gz.nii.gz", "x.hdr.nii.gz", "X.NII.GZ", f"{'x' * 240}.nii.gz"])
+def test_a_name_that_itk_takes_for_another_is_written(tmp_path, name):
+    write_image(sitk.Image(3, 3, 3, sitk.sitkUInt8), tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_atomic_output_leaves_what_came_into_being_meanwhile(tmp_path):

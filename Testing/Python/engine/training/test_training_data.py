@@ -177,3 +177,18 @@ def test_a_case_known_to_hold_no_spine_teaches_the_background(tmp_path):
     images, labels = PatchSampler([case], PREPROCESSING, 32, NONE, seed=1).batch(0, 6)
     assert images.max() > 0.5  # bone is looked at all the same
     assert not labels.any()
+
+
+def test_names_of_segments_count_and_not_their_numbers(tmp_path):
+    """Slicer numbers segments in the order in which they were drawn."""
+    values = np.zeros((4, 8, 8), np.uint8)
+    values[:2], values[2:] = 1, 2
+    mask = sitk.GetImageFromArray(values)
+    for index, name in enumerate(("Sacrum", "L5 vertebra")):
+        mask.SetMetaData(f"Segment{index}_Name", name)
+        mask.SetMetaData(f"Segment{index}_LabelValue", str(index + 1))
+        mask.SetMetaData(f"Segment{index}_Layer", "0")
+    sitk.WriteImage(mask, str(tmp_path / "mask.seg.nrrd"))
+    sitk.WriteImage(sitk.GetImageFromArray(values.astype(np.int16) * 500 - 1000), str(tmp_path / "ct.nii.gz"))
+    images = TrainingCase("a", "a", tmp_path / "ct.nii.gz", tmp_path / "mask.seg.nrrd").images()
+    assert (sitk.GetArrayFromImage(images.mask) == 3 - values).all()
