@@ -26,11 +26,13 @@ USER = "dicom"
 
 @dataclass(eq=False)
 class Delivery:
-    """What one association has sent: `instances` in `folder`; its turn to be computed comes by `tell`."""
+    """What one association has sent: `instances` in `folder`, but those that were `too_many`; its turn to be computed
+    comes by `tell`."""
 
     folder: Path
     instances: int = 0
     bytes: int = 0
+    too_many: bool = False
     turn: asyncio.Event = field(default_factory=asyncio.Event)
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -112,6 +114,7 @@ class DicomNode:
         delivery.instances += 1
         delivery.bytes += len(data)
         if delivery.instances > MAX_INSTANCES or delivery.bytes > self._settings.upload_mb * 2**20:
+            delivery.too_many = True
             return OUT_OF_RESOURCES
         (delivery.folder / f"{delivery.instances:06d}.dcm").write_bytes(data)
         return SUCCESS
@@ -120,13 +123,17 @@ class DicomNode:
 
     def _take(self, association: Any) -> None:
         delivery = self._deliveries.pop(association, None)
-        if delivery is not None:
-            self._audit.write(
-                USER, "received", instances=delivery.instances, megabytes=round(delivery.bytes / 2**20, 1)
-            )
-            job = asyncio.get_running_loop().create_task(self._segment(delivery))
-            self._jobs.add(job)
-            job.add_done_callback(self._jobs.discard)
+        if delivery is None:
+            return
+        size = {"instances": delivery.instances, "megabytes": round(delivery.bytes / 2**20, 1)}
+        if delivery.too_many:  # without some of its slices a CT would look like a shorter one
+            shutil.rmtree(delivery.folder, ignore_errors=True)
+            self._audit.write(USER, "refused: too large", **size)
+            return
+        self._audit.write(USER, "received", **size)
+        job = asyncio.get_running_loop().create_task(self._segment(delivery))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
 
     def _forget(self, association: Any) -> None:
         """An association that broke: what came isn't complete."""
@@ -186,7 +193,12 @@ def send(files: list[Path], settings: WebSettings) -> int:
     association = entity.associate(target.host, target.port, ae_title=target.title)
     if not association.is_established:
         return 0
+    accepted = 0
     try:
-        return sum(association.send_c_store(dcmread(path)).get("Status") == SUCCESS for path in files)
+        for path in files:
+            accepted += association.send_c_store(dcmread(path)).get("Status") == SUCCESS
+    except RuntimeError:  # what pynetdicom raises where the other side has broken off
+        pass
     finally:
         association.release()
+    return accepted

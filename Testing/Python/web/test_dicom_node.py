@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -24,7 +25,7 @@ from SpineSegLib.web.settings import Peer, WebSettings
 
 pytest.importorskip("pynetdicom", reason="pynetdicom is needed to talk with a PACS: pip install 'spineseg[web]'")
 
-from SpineSegLib.web.dicom_node import DicomNode
+from SpineSegLib.web.dicom_node import DicomNode, send
 
 PATIENCE = 90
 
@@ -203,15 +204,46 @@ def test_strangers_and_broken_connections_leave_nothing(listening, tmp_path):
     assert [line["event"] for line in log if "refused" not in line["event"]] == []
 
 
-def test_too_much_is_refused(listening, tmp_path):
+def test_a_pacs_that_breaks_off_gets_no_more(tmp_path):
+    from pynetdicom import AE, evt
+    from pynetdicom.sop_class import SegmentationStorage
+
+    files = write_series(tmp_path / "ct", smooth_ct(size=(8, 8, 3)))
+    for path in files:
+        dataset = pydicom.dcmread(path)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = SegmentationStorage
+        dataset.save_as(path)
+    got = []
+
+    def store(event):
+        got.append(event)
+        if len(got) == 2:
+            event.assoc.abort()
+        return 0x0000
+
+    pacs = AE("PACS")
+    pacs.add_supported_context(SegmentationStorage)
+    server = pacs.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        peer = Peer("PACS", "127.0.0.1", server.server_address[1])
+        assert send(list(files), WebSettings(dicom_to=peer)) == 1
+    finally:
+        server.shutdown()
+    assert len(got) == 2
+
+
+def test_too_much_is_refused(listening, tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     write_series(tmp_path / "ct", sitk.Cast(sitk.AdditiveGaussianNoise(smooth_ct(size=(512, 512, 4))), sitk.sitkInt16))
 
     async def visit(port, log):
         await sends(port, tmp_path / "ct")
-        await until(lambda: any(line["event"] == "returned" for line in log()))
+        await until(log)
 
     log = listening(visit, free_port(), upload_mb=1)
-    assert next(line for line in log if line["event"] == "segmented")["segmented"] == 0
+    assert [(line["event"], line["instances"]) for line in log] == [("refused: too large", 4)]
+    assert not any((tmp_path / "temporary").iterdir())
 
 
 def test_a_listener_for_others_needs_to_know_them(tmp_path):
