@@ -119,12 +119,9 @@ class CorrectSection:
         editor.setActiveEffectByName("Paint")
 
     def _next_slice(self, _checked: bool = False) -> None:
-        position, uncertainty = review.next_to_check(self.parameters.segmentation)
-        bounds = [0.0] * 6
-        self.parameters.segmentation.GetRASBounds(bounds)
-        middle = [(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2]
-        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *middle, position)
-        self.ui.correctStatusLabel.text = f"S {position:.1f} mm: {uncertainty:.0f} mm² in doubt."
+        self.ui.correctStatusLabel.text = review.show_next_to_check(
+            self.parameters.segmentation, self.parameters.inputVolume
+        )
 
     def _mark_checked(self, _checked: bool = False) -> None:
         marked = review.mark_checked(self.parameters.segmentation, shown_position(self.parameters.inputVolume))

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import slicer
 
 from SpineSegLib.engine.uncertainty import next_slice
-from SpineSegLib.scene.volumes import axial_limits
+from SpineSegLib.scene.volumes import at_position, axial_limits
 
 MODEL = "SpineSeg.Model"  # attributes of the node
 UNCERTAINTIES = "SpineSeg.Uncertainties"
@@ -64,6 +64,20 @@ def next_to_check(node: slicer.vtkMRMLSegmentationNode) -> tuple[float, float] |
     done = [n for n, (position, _) in enumerate(pairs) if position in checked]
     index = next_slice([value for _, value in pairs], done, [position for position, _ in pairs])
     return None if index is None else pairs[index]
+
+
+def show_next_to_check(node: slicer.vtkMRMLSegmentationNode, volume_node: slicer.vtkMRMLScalarVolumeNode | None) -> str:
+    """Let all slice views show the slice of `next_to_check`, which there must be; returns a sentence about it.
+
+    `volume_node`: its CT; None takes positions as those of the world.
+    """
+    position, uncertainty = next_to_check(node)
+    bounds = [0.0] * 6
+    node.GetRASBounds(bounds)
+    middle = [(low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2], strict=True)]
+    point = [*middle[:2], position] if volume_node is None else at_position(volume_node, middle, position)
+    slicer.vtkMRMLSliceNode.JumpAllSlices(node.GetScene(), *point)
+    return f"S {position:.1f} mm: {uncertainty:.0f} mm² in doubt."
 
 
 def slices_known(node: slicer.vtkMRMLSegmentationNode) -> int:

@@ -81,6 +81,16 @@ def axial_position(volume_node: slicer.vtkMRMLVolumeNode, point_ras: Sequence[fl
     return float(local[2])
 
 
+def at_position(volume_node: slicer.vtkMRMLVolumeNode, point_ras: Sequence[float], position: float) -> list[float]:
+    """A point in world coordinates moved along the volume's z until it is at this position, see `axial_position`."""
+    if _engine_matrix(volume_node)[1]:
+        return [*point_ras[:2], position]
+    local, world = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+    volume_node.TransformPointFromWorld(list(point_ras), local)
+    volume_node.TransformPointToWorld([*local[:2], position], world)
+    return world
+
+
 def axial_limits(volume_node: slicer.vtkMRMLVolumeNode) -> tuple[float, float]:
     """Lowest and highest position of a voxel's centre, see `axial_position`."""
     ijk_to_lps, _ = _engine_matrix(volume_node)

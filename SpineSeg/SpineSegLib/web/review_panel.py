@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import slicer
 from trame.widgets.html import Div
 from trame_server.utils.typed_state import TypedState
 
@@ -57,13 +56,8 @@ class ReviewPanel:
         data.left = bool(known) and review.next_to_check(node) is not None
 
     def _show_next(self) -> None:
-        node = self.page.workspace.segmentation
-        position, uncertainty = review.next_to_check(node)
-        bounds = [0.0] * 6
-        node.GetRASBounds(bounds)
-        middle = ((bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2)
-        slicer.vtkMRMLSliceNode.JumpAllSlices(self.page.workspace.scene, *middle, position)
-        self.state.data.said = f"S {position:.1f} mm: {uncertainty:.0f} mm² in doubt."
+        workspace = self.page.workspace
+        self.state.data.said = review.show_next_to_check(workspace.segmentation, workspace.ct)
 
     def _mark(self) -> None:
         marked = review.mark_checked(self.page.workspace.segmentation, self.page.shown_position())
