@@ -227,8 +227,3 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
 def use_platform() -> None:
     """No screen is needed, unless one is asked for."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
-
-
-def fonts_are_there() -> bool:
-    """Whether pictures will have letters."""
-    return bool(QtGui.QFontDatabase.families())

@@ -54,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction, common: argparse.ArgumentPa
     )
     parser.add_argument("-o", "--output", metavar="OUT", type=Path, help="file to write the segmentation to, see below")
     parser.add_argument(
-        "--model", metavar="NAME|FILE", help="model to use, see `spineseg models list` (default: default)"
+        "--model", metavar="NAME|FILE", help="model to use, see `spineseg models list` (default: the current one)"
     )
     parser.add_argument(
         "--device", choices=("auto", "cpu", "gpu"), default="auto", help="where to compute (default: auto)"

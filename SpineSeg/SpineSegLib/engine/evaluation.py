@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from SpineSegLib import __version__
 from SpineSegLib.engine.comparison.pair import TOLERANCE_MM, PairComparison, compare_pair
 from SpineSegLib.engine.comparison.study import CaseResult
-from SpineSegLib.engine.crew import Died, Share, run_jobs, shares
+from SpineSegLib.engine.crew import Died, run_jobs, shares
 from SpineSegLib.engine.datasets.case import Case
 from SpineSegLib.engine.errors import ComputeError, InputError, ModelError, SpineSegError
 from SpineSegLib.engine.files.writing import atomic_output
@@ -92,14 +92,12 @@ def evaluate(
     models: Sequence[EvaluatedModel],
     settings: EvaluationSettings | None = None,
     store: Path | None = None,
-    places: Sequence[Share] | None = None,
 ) -> Iterator[list[CaseResult]]:
     """Segment and compare every case with every model; yields the results of a case, one a model, as they come.
 
     `store`: folder in which results are kept, from which they are taken again where CT, mask, model and settings are
-    unchanged. What fails is a result with a `problem`, and is tried again next time. `places`: see `crew.shares`; None:
-    what the machine has. To be called from a program that can be started again by multiprocessing, not from inside
-    Slicer.
+    unchanged. What fails is a result with a `problem`, and is tried again next time. To be called from a
+    program that can be started again by multiprocessing, not from inside Slicer.
     Raises ComputeError where this machine can't compute at all, OutputError where the store can't be written.
     """
     settings = settings or EvaluationSettings()
@@ -115,9 +113,8 @@ def evaluate(
             jobs.append((_Job(case, missing, settings), kept, stored))
     if not jobs:
         return
-    if places is None:
-        gpu = nvidia_gpu() if choose_backend(settings.device, "segment", settings.backend).device == "gpu" else None
-        places = shares(len(jobs), gpu.count if gpu else 0)
+    gpu = nvidia_gpu() if choose_backend(settings.device, "segment", settings.backend).device == "gpu" else None
+    places = shares(len(jobs), gpu.count if gpu else 0)
     for number, outcome in run_jobs(_work, [job for job, *_ in jobs], places):
         job, kept, stored = jobs[number]
         if isinstance(outcome, Died):

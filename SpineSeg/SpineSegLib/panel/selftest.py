@@ -11,6 +11,8 @@ import numpy as np
 import slicer
 
 from SpineSegLib.engine.synthetic.phantom import Phantom, make_phantom
+from SpineSegLib.engine.volume import Grid
+from SpineSegLib.scene import volume_nodes
 from SpineSegLib.scene.submission import training_mask
 
 LONGEST = 120  # seconds that anything here may take on a slow computer
@@ -36,12 +38,7 @@ def add_ct(case: Phantom) -> slicer.vtkMRMLScalarVolumeNode:
     """The phantom's CT as a volume of the scene."""
     import SimpleITK as sitk
 
-    image = case.image
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    matrix[:3, 3] = image.GetOrigin()
-    to_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ matrix
-    return slicer.util.addVolumeFromArray(sitk.GetArrayFromImage(image), slicer.util.vtkMatrixFromArray(to_ras), "CT")
+    return volume_nodes.add_ct(slicer.mrmlScene, sitk.GetArrayViewFromImage(case.image), Grid.of(case.image), "CT")
 
 
 class PanelTest(unittest.TestCase):

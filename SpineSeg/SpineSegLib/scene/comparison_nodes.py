@@ -9,10 +9,10 @@ import numpy as np
 import SimpleITK as sitk
 import slicer
 import vtk
-from vtk.util.numpy_support import numpy_to_vtk
 
 from SpineSegLib.engine.comparison.pair import EXTRA, MISSED
-from SpineSegLib.scene import charts
+from SpineSegLib.engine.volume import Grid
+from SpineSegLib.scene import charts, volume_nodes
 from SpineSegLib.scene.volumes import RAS_TO_LPS
 
 METRICS = (
@@ -138,7 +138,7 @@ def difference_segmentation(difference: sitk.Image) -> slicer.vtkMRMLSegmentatio
     labels = slicer.vtkMRMLLabelMapVolumeNode()
     try:
         slicer.mrmlScene.AddNode(labels)
-        _fill_volume(labels, difference)
+        volume_nodes.fill(labels, sitk.GetArrayViewFromImage(difference), Grid.of(difference))
         for value, name, colour in ((MISSED, "Missed", MISSED_COLOUR), (EXTRA, "Extra", EXTRA_COLOUR)):
             segment_id = node.GetSegmentation().AddEmptySegment(name, name, colour)
             chosen = slicer.vtkOrientedImageData()
@@ -170,20 +170,6 @@ def _thresholded(labels: slicer.vtkMRMLLabelMapVolumeNode, value: int) -> slicer
     chosen.DeepCopy(threshold.GetOutput())
     chosen.CopyDirections(image)
     return chosen
-
-
-def _fill_volume(node: slicer.vtkMRMLLabelMapVolumeNode, image: sitk.Image) -> None:
-    array = sitk.GetArrayFromImage(image)
-    data = vtk.vtkImageData()
-    data.SetDimensions(image.GetSize())
-    data.GetPointData().SetScalars(numpy_to_vtk(array.ravel(), deep=True))
-    node.SetAndObserveImageData(data)
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    matrix[:3, 3] = image.GetOrigin()
-    to_ras = vtk.vtkMatrix4x4()
-    to_ras.DeepCopy((RAS_TO_LPS @ matrix).ravel().tolist())
-    node.SetIJKToRASMatrix(to_ras)
 
 
 def _shown(value: float | None) -> str:

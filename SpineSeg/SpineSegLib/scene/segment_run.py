@@ -56,10 +56,9 @@ class SegmentRun:
     """A run that goes on while `step` is called, by a timer every 50 ms or so, until `running` is False.
 
     `state`: "copying", "starting", "segmenting", "finishing", then "finished", "cancelled" or "failed". `message`: one
-    sentence on why it was cancelled by itself or failed. `copied`: fraction of the CT that was handed over. `done` of
-    `of` slices are segmented, `seconds_left` is None while that isn't known. `started`: what the worker said about
-    model, backend and device. `shows_3d`: whether surfaces are made at the end. `segmentation_node` and `segment_ids`
-    (by key) are there from "segmenting" on.
+    sentence on why it was cancelled by itself or failed. `done` of `of` slices are segmented, `seconds_left` is None
+    while that isn't known. `started`: what the worker said about model, backend and device. `shows_3d`: whether
+    surfaces are made at the end. `segmentation_node` and `segment_ids` (by key) are there from "segmenting" on.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class SegmentRun:
         model: str | Path,
         *,
         device: str = "auto",
-        backend: str | None = None,
         region: tuple[float, float] | None = None,
         postprocess: bool = True,
         whole: bool = False,
@@ -97,14 +95,12 @@ class SegmentRun:
         self.segmentation_node = segmentation_node
         self.state = "copying"
         self.message = ""
-        self.copied = 0.0
         self.done = self.of = 0
         self.seconds_left: float | None = None
         self.started: dict[str, Any] = {}
         self._parameters = {
             "model": str(model),
             "device": device,
-            "backend": backend,
             "region": None if region is None else [float(min(region)), float(max(region))],
             "postprocess": postprocess,
             "whole": whole,
@@ -204,12 +200,11 @@ class SegmentRun:
         ct = ct_geometry(self.volume_node)
         key = (self._unchanged, ct.spacing, ct.origin, ct.direction)
         if handed.ct == key and handed.folder.is_dir():
-            self.copied = 1.0
             return
         if handed.folder is not None:
             self.worker.remove_folder(handed.folder)
         handed.ct, handed.folder = None, self.worker.new_folder()
-        for self.copied in write_volume_steps(handed.folder, ct.array, ct.spacing, ct.origin, ct.direction):
+        for _ in write_volume_steps(handed.folder, ct.array, ct.spacing, ct.origin, ct.direction):
             yield not _WAIT
         handed.ct = key
 
@@ -253,6 +248,9 @@ class SegmentRun:
         """Leave the scene as it was and let the worker stop."""
         self.state, self.message, self.seconds_left = state, message, None
         self._flow = self._wind_down()
+        if self._handed.ct is None and self._handed.folder is not None:  # half a CT, of no use to any run
+            self.worker.remove_folder(self._handed.folder)
+            self._handed.folder = None
         if self._job is not None:
             self._job.cancel()
             self._handed.ending = self._job

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 
 from SpineSegLib.engine.datasets.labels import structure_of, training_label
-from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.exchange import write_volume_steps
 from SpineSegLib.engine.files.writing import as_output_error
 from SpineSegLib.engine.training.training_set import slice_indices
+from SpineSegLib.engine.volume import Grid
 from SpineSegLib.jobs.submit import CORRECTED
 from SpineSegLib.scene.review import model_of, moved
 from SpineSegLib.scene.segmentations import BINARY, labelmap_matrix, matrix_of
@@ -55,7 +55,7 @@ class SubmitRun:
             )
         ct = ct_geometry(volume_node)
         mask = training_mask(segmentation_node, volume_node)
-        indices = None if checked is None else list(slice_indices(_empty_image(ct), checked))
+        indices = None if checked is None else list(slice_indices(_grid(ct), checked))
         try:
             training_set.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -93,7 +93,12 @@ class SubmitRun:
     def step(self) -> None:
         """Copy a piece, or take what the worker has reported. Raises OutputError where the disk is full."""
         if self._job is None:
-            if next(self._copying, None) is None and not self._worker.busy:
+            try:
+                copied = next(self._copying, None)
+            except OutputError:
+                self.cancel()  # which gives back the space that there is
+                raise
+            if copied is None and not self._worker.busy:
                 self._job = self._worker.start_job("submit", **self._parameters)
             return
         self._job.poll()
@@ -167,9 +172,5 @@ def dicom_identity(volume_node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str | N
     return values[0] or None, values[1] or None
 
 
-def _empty_image(ct: CtGeometry) -> sitk.Image:
-    image = sitk.Image(ct.array.shape[::-1], sitk.sitkUInt8)
-    image.SetSpacing(ct.spacing)
-    image.SetOrigin(ct.origin)
-    image.SetDirection(ct.direction)
-    return image
+def _grid(ct: CtGeometry) -> Grid:
+    return Grid(ct.array.shape, ct.spacing[::-1], ct.origin, ct.direction)

@@ -11,6 +11,7 @@ from trame_server.utils.typed_state import TypedState
 
 from SpineSegLib.engine.errors import ModelError
 from SpineSegLib.engine.models.model_catalogue import find_models, resolve_model
+from SpineSegLib.engine.models.model_file import ENDING
 from SpineSegLib.scene.review import remember_run
 from SpineSegLib.scene.segment_run import SegmentRun
 from SpineSegLib.scene.volumes import axial_limits, ct_problem
@@ -53,7 +54,7 @@ class SegmentPanel:
         data.models = list(self._models)
         if keep and data.model in self._models:
             return
-        now = resolve_model().name.removesuffix(".weights.h5")
+        now = resolve_model().name.removesuffix(ENDING)
         data.model = now if now in self._models else next(iter(self._models), "")
 
     def model(self) -> Path:

@@ -25,7 +25,6 @@ class Svg(HtmlElement):
         self._attr_names += [
             ("view_box", "viewBox"),
             *("x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "points", "fill", "stroke", "role", "tabindex"),
-            ("stroke_width", "stroke-width"),
             ("stroke_dasharray", "stroke-dasharray"),
             ("text_anchor", "text-anchor"),
             ("font_size", "font-size"),

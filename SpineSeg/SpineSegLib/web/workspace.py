@@ -15,8 +15,8 @@ from SpineSegLib.engine.exchange import read_exchanged_volume
 from SpineSegLib.engine.volume import Grid
 from SpineSegLib.scene.segmentations import new_segmentation
 from SpineSegLib.scene.terminology import load_terminology
+from SpineSegLib.scene.volume_nodes import add_ct, add_label_map
 from SpineSegLib.web.intake import REFERENCE
-from SpineSegLib.web.volume_nodes import add_ct, add_label_map
 from SpineSegLib.worker_client import WorkerProcess
 
 REFERENCE_COLOUR = (0.25, 0.65, 1.0)

@@ -44,7 +44,7 @@ def test_all_in_one_go_as_json(place, case):
     assert result["notes"] == []
     assert 0 < result["seconds"] < 60
     assert list(result["stages"]) == ["start", "read", "network", "postprocess", "write"]
-    assert min(result["stages"].values()) >= 0
+    assert result["stages"]["network"] > 0
     assert sum(result["stages"].values()) <= result["seconds"] + 0.01  # each is rounded
     assert 50 < result["peak_memory_mb"] < 2500
     assert result["metrics"]["dice"] > 0.999

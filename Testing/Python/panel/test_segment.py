@@ -7,8 +7,6 @@ import pytest
 import SimpleITK as sitk
 from panel_samples import add_volume, marked, segment
 
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
 
 @pytest.fixture(scope="module")
 def real(shared_data):

@@ -28,7 +28,7 @@ from scene_samples import (
     snapshot,
 )
 from small_models import model_info, random_weights
-from SpineSegLib.engine.errors import ComputeError, InputError, ModelError
+from SpineSegLib.engine.errors import ComputeError, InputError, ModelError, OutputError
 from SpineSegLib.engine.exchange import open_mask, write_volume_steps
 from SpineSegLib.engine.models.model_file import save_weights
 from SpineSegLib.engine.models.preprocessing import Preprocessing
@@ -203,7 +203,6 @@ def test_cancel_puts_everything_back_at_once(scene, worker, slow_model, model, i
 
 def test_cancel_of_a_new_node_leaves_nothing(scene, worker, slow_model, image):
     volume = add_volume(scene, image)
-    nodes = scene.GetNumberOfNodes()
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     items = hierarchy.GetNumberOfItems()
     nodes = scene.GetNumberOfNodes()
@@ -321,6 +320,20 @@ def test_no_space_for_temporary_files(scene, model, image, monkeypatch, tmp_path
     assert run.state == "failed"
     assert_sentence(run.message)
     assert scene.GetNumberOfNodes() == before + 1
+
+
+def test_a_full_disk_keeps_nothing_of_the_ct(scene, model, image, monkeypatch):
+    def steps(folder, *_):
+        (folder / "volume.npy").write_bytes(b"half of it")
+        yield 0.5
+        raise OutputError("There is not enough space for temporary files; free some.")
+
+    monkeypatch.setattr(segment_run, "write_volume_steps", steps)
+    with WorkerProcess() as process:
+        beside = process.new_folder()
+        run = to_the_end(SegmentRun(process, add_volume(scene, image), None, model))
+        assert run.state == "failed"
+        assert [*beside.parent.iterdir()] == [beside]
 
 
 def test_an_error_of_a_caller_leaves_the_scene_as_it_was(scene, worker, model, image):

@@ -1,10 +1,14 @@
-"""What of a corrected segmentation becomes the mask to train on."""
+"""What of a corrected segmentation becomes the mask to train on, and what is left of a submission that fails."""
+
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scene_samples import PLACES, add_segment, add_transform, add_volume, ct_image, layer, matrix_of, rigid
-from SpineSegLib.engine.errors import InputError
-from SpineSegLib.scene.submission import training_mask
+from SpineSegLib.engine.errors import InputError, OutputError
+from SpineSegLib.scene.submission import SubmitRun, training_mask
+from SpineSegLib.worker_client import WorkerProcess
 
 START = (-2, 3, 4)  # of the layer (i, j, k), so that it reaches beyond the CT on two sides
 
@@ -44,3 +48,17 @@ def test_where_no_name_says_spine_nothing_is_stored(scene):
     add_segment(node, "left rib 9", layer(np.ones((3, 3, 3), np.uint8), matrix_of(ct_image())), 1)
     with pytest.raises(InputError, match="Ribs has no segment named"):
         training_mask(node, volume)
+
+
+def test_a_full_disk_keeps_nothing_of_the_case(scene, tmp_path, monkeypatch):
+    ct = ct_image()
+    volume, node = add_volume(scene, ct), scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    add_segment(node, "L3", layer(np.ones((3, 3, 3), np.uint8), matrix_of(ct)), 1)
+    with WorkerProcess() as worker:
+        beside = worker.new_folder()
+        run = SubmitRun(worker, volume, node, tmp_path / "spine.cases.h5")
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(OutputError, match="not enough space"):
+            run.step()
+        assert [*beside.parent.iterdir()] == [beside]
+        assert not run.running

@@ -125,7 +125,9 @@ def test_the_end_calls_cleanup_once(panel, shell):
 def test_the_modules_own_test(panel):
     import slicer
 
+    add_volume()
     slicer.selfTests["ShellSample"](msec=1)
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0  # it cleared the scene
 
 
 def test_developer_mode(shell):

@@ -41,7 +41,6 @@ figure > svg { width: 100%; height: auto; max-width: var(--wide, 100%); color: v
 figure img { max-width: 100%; border-radius: 6px; display: block; }
 figcaption { color: var(--soft); font-size: 13.5px; margin-top: 4px; max-width: 92ch; }
 .problem { border-left: 3px solid #d9534f; padding: 4px 12px; background: var(--card); margin: 6px 0; }
-details summary { cursor: pointer; color: var(--soft); }
 dt { font-weight: 600; margin-top: 8px; } dd { margin: 0 0 0 1.2em; max-width: 82ch; }
 @media print { main { max-width: none; padding: 0; } figure, tr { break-inside: avoid; } }
 """

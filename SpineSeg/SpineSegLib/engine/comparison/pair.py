@@ -149,7 +149,6 @@ def comparing(
     prediction_structures: Mapping[int, str] | None = None,
     reference_structures: Mapping[int, str] | None = None,
     tolerance_mm: float = TOLERANCE_MM,
-    surfaces: bool = True,
 ) -> Generator[float, None, PairComparison]:
     """Compare two label maps of the same place; yields the fraction done and returns a PairComparison.
 
@@ -157,7 +156,6 @@ def comparing(
     prediction's (nearest neighbour), which is extended where the reference reaches further. `*_structures`: what
     their labels mean, by label; labels that aren't there are left out, and None means that every label counts. Where
     the reference was drawn without the sacrum that the prediction has, the sacrum is left out.
-    `surfaces`: also measure distances, see `surface_metrics`.
     Axial is the axis of the prediction's grid that comes closest to the patient's from feet to head. Voxels that are
     true negatives are those of the whole grid.
     Raises InputError where the two have no place in common or one has lost its geometry.
@@ -187,7 +185,7 @@ def comparing(
         for name, mask in zip(("prediction", "reference"), whole, strict=True)
         if not mask.any()
     )
-    of_whole = _measure("all", whole, grid, tolerance_mm, surfaces)
+    of_whole = _measure("all", whole, grid, tolerance_mm)
     yield 0.5
     found = []
     keys = _common(meanings, present)
@@ -197,7 +195,7 @@ def comparing(
             found.append(StructureComparison(key, of_whole.metrics, of_whole.slices))
         else:
             masks = [_mask(array, each) for array, each in zip(arrays, labels, strict=True)]
-            found.append(_measure(key, masks, grid, tolerance_mm, surfaces))
+            found.append(_measure(key, masks, grid, tolerance_mm))
         yield 0.5 + 0.5 * n / len(keys)
     compared = () if prediction_structures is None else tuple(dict.fromkeys(meanings[0].values()))
     return PairComparison(of_whole, tuple(found), compared, tolerance_mm, notes, grid.difference(*whole))
@@ -304,9 +302,7 @@ def _common(meanings: Sequence[Mapping[int, str]], present: Sequence[frozenset[i
     return [] if len(found) == 1 and found[0].startswith("label ") else found
 
 
-def _measure(
-    key: str, masks: Sequence[np.ndarray], grid: _Grid, tolerance_mm: float, surfaces: bool
-) -> StructureComparison:
+def _measure(key: str, masks: Sequence[np.ndarray], grid: _Grid, tolerance_mm: float) -> StructureComparison:
     """Metrics and slices of two masks (bool, k, j, i) on the grid's part."""
     prediction, reference = masks
     axis = 2 - grid.axial  # of the arrays
@@ -317,8 +313,7 @@ def _measure(
     )
     totals = [int(n.sum()) for n in (tp, fp, fn)]
     metrics = mask_metrics(*totals, grid.voxels - sum(totals), voxel_ml(grid.image))
-    if surfaces:
-        metrics |= _surfaces(prediction, reference, grid.spacing, tolerance_mm)
+    metrics |= _surfaces(prediction, reference, grid.spacing, tolerance_mm)
     pixel = float(np.prod([grid.spacing[n] for n in others]))
     slices = []
     for n in np.flatnonzero(tp + fp + fn):

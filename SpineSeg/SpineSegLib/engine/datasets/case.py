@@ -183,7 +183,11 @@ def about_case(folder: Path) -> dict[str, Any]:
 
     It may hold the `patient`, and `spineless`: true for a CT that shows no spine.
     """
-    file = folder / "case.json"
+    return json_object(folder / "case.json", 'it must hold {"patient": "any name"}, or remove it')
+
+
+def json_object(file: Path, cure: str) -> dict[str, Any]:
+    """The JSON object in a file, an empty one where there is no file. Raises InputError with the `cure` for damage."""
     if not file.exists():
         return {}
     try:
@@ -191,7 +195,7 @@ def about_case(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         about = None
     if not isinstance(about, dict):
-        raise InputError(f'{file} is damaged; it must hold {{"patient": "any name"}}, or remove it.')
+        raise InputError(f"{file} is damaged; {cure}.")
     return about
 
 

@@ -1,6 +1,6 @@
 """What the numbers in label maps mean: the schemes of public data sets and tools, mapped to our structures.
 
-Structures are the keys of `segments`: "C1" to "L6", "T13", "sacrum", "vertebrae" (all of them in one) and "spine".
+Structures are the keys of `segments` ("C1" to "L6", "sacrum", "vertebrae" for all of them in one, "spine"), and "T13".
 """
 
 from __future__ import annotations

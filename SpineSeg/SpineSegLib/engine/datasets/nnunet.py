@@ -6,11 +6,10 @@ Isensee et al., nnU-Net: a self-configuring method for deep learning-based biome
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from SpineSegLib.engine.datasets.case import Case, LabelmapCase
+from SpineSegLib.engine.datasets.case import Case, LabelmapCase, json_object
 from SpineSegLib.engine.datasets.labels import structures_of_names
 from SpineSegLib.engine.errors import InputError
 
@@ -25,7 +24,7 @@ def find(folder: Path) -> list[Case]:
     """
     if not all((folder / name).is_dir() for name in FOLDERS[0]):
         return []
-    about = _about(folder / "dataset.json")
+    about = json_object(folder / "dataset.json", "it must be the JSON file that nnU-Net asks for")
     channels = about.get("channel_names", about.get("modality", {}))
     if len(channels) > 1:
         raise InputError(f"{folder / 'dataset.json'} names {len(channels)} channels, and a CT has one.")
@@ -44,18 +43,6 @@ def find(folder: Path) -> list[Case]:
             mask = mask if mask.exists() else None
             cases.append(LabelmapCase(name, name, ct, mask=mask, labels=labels, ignored=ignored))
     return cases
-
-
-def _about(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        about = None
-    if not isinstance(about, dict):
-        raise InputError(f"{path} is damaged; it must be the JSON file that nnU-Net asks for.")
-    return about
 
 
 def _names(named: dict[str, Any]) -> dict[int, str]:

@@ -18,7 +18,7 @@ from SpineSegLib.engine.errors import ModelError
 from SpineSegLib.engine.guarded_hdf5 import HDF5_ERRORS, corrupt, names_attribute, open_hdf5, read_array, read_group
 from SpineSegLib.engine.models.model_file import MAX_FILE, ModelInfo, save_weights
 from SpineSegLib.engine.models.preprocessing import Preprocessing
-from SpineSegLib.engine.models.unet import PRESETS, Architecture
+from SpineSegLib.engine.models.unet import PRESETS, Architecture, norm_of
 
 if TYPE_CHECKING:
     import h5py
@@ -148,7 +148,7 @@ def _weights(architecture: Architecture, found: list[_Convolution]) -> dict[str,
             # Our normalised convolutions have no bias: (x + bias) - mean is x - (mean - bias).
             scale, offset, mean, variance = have.norm
             weights[place.name] = [have.kernel]
-            weights[place.name.replace("_conv", "_norm")] = [scale, offset, mean - bias, variance]
+            weights[norm_of(place.name)] = [scale, offset, mean - bias, variance]
     return weights
 
 

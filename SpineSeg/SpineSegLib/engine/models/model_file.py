@@ -55,6 +55,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 LABEL = re.compile(r"[A-Za-z0-9_]{1,32}")
 
 
+def now() -> str:
+    """The time as `ModelInfo.created` has it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 @dataclass(frozen=True)
 class ModelInfo:
     """What a model file says about its weights. Raises ValueError where values don't fit together.
@@ -74,7 +79,7 @@ class ModelInfo:
     training_set: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     description: str = ""
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    created: str = field(default_factory=now)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not NAME.fullmatch(self.name):
@@ -226,12 +231,10 @@ def read_weights(path: str | Path) -> tuple[ModelInfo, dict[str, list[np.ndarray
     return info, weights
 
 
-def build_from_file(
-    path: str | Path, data_format: str = "channels_last", logits: bool = False
-) -> tuple[keras.Model, ModelInfo]:
+def build_from_file(path: str | Path, data_format: str = "channels_last") -> tuple[keras.Model, ModelInfo]:
     """Build the network that the file describes and give it the file's weights; see `build_unet`. Raises ModelError."""
     info, weights = read_weights(path)
-    model = build_unet(info.architecture, data_format, logits, kernels="zeros")
+    model = build_unet(info.architecture, data_format, kernels="zeros")
     for layer in _layers(model):
         for variable, array in zip(layer.weights, weights[layer.name], strict=True):
             variable.assign(array)

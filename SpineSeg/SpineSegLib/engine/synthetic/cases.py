@@ -24,12 +24,10 @@ _JUNCTION = [NUMBERS[name] for name in ("T10", "T11", "T12", "L1")]
 
 @dataclass(frozen=True)
 class SyntheticCase:
-    """A CT (int16, HU), its mask (uint8: 1 vertebrae, 2 sacrum) on the same grid, and how it was made."""
+    """A CT (int16, HU) and its mask (uint8: 1 vertebrae, 2 sacrum) on the same grid."""
 
     image: sitk.Image
     mask: sitk.Image
-    style: TissueStyle
-    scan: ScanSettings
 
 
 def render_case(anatomy: Anatomy, rng: np.random.Generator, view: View | None = None) -> SyntheticCase:
@@ -79,7 +77,7 @@ def render_case(anatomy: Anatomy, rng: np.random.Generator, view: View | None = 
     patient = sitk.GetImageFromArray(painted.hu)
     patient.SetSpacing([anatomy.spacing] * 3)
     ct = acquire(patient, scan, rng)
-    return SyntheticCase(ct, truth_on_grid(painted, spine_kinds(body), patient, ct, scan, style.edge_hu), style, scan)
+    return SyntheticCase(ct, truth_on_grid(painted, spine_kinds(body), patient, ct, scan, style.edge_hu))
 
 
 def _add_table(tissue: np.ndarray, rng: np.random.Generator) -> None:

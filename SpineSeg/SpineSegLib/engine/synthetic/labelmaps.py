@@ -199,7 +199,7 @@ def level_centres(vertebrae: np.ndarray) -> dict[int, tuple[float, float, float]
 
 
 def _extrapolate(z: np.ndarray, at: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Piecewise linear, going on with the mean slope of the two outermost points for z and straight for the rest."""
+    """Piecewise linear, going on beyond both ends with the mean slope between them."""
     inner = np.interp(z, at, values)
     span = max(at[-1] - at[0], 1.0)
     slope = (values[-1] - values[0]) / span

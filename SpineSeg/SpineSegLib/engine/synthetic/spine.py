@@ -293,11 +293,11 @@ class Spine:
                 return level
         raise KeyError(name)
 
-    def middle(self, z: np.ndarray | float, behind: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """x and y of the line through the vertebral bodies at heights z, `behind` mm posterior of it."""
+    def middle(self, z: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """x and y of the line through the vertebral bodies at heights z."""
         points = [self.sacrum[4][0].centre, self.sacrum[2][0].centre, self.sacrum[0][0].centre]
         points = np.array(points + [level.frame.centre for level in self.levels])
-        return np.interp(z, points[:, 2], points[:, 0]), np.interp(z, points[:, 2], points[:, 1]) + behind
+        return np.interp(z, points[:, 2], points[:, 0]), np.interp(z, points[:, 2], points[:, 1])
 
     def draw_soft(self, canvas: Canvas) -> None:
         """Discs, canal with thecal sac and cord, interspinous ligaments. To be drawn before the bones."""
@@ -351,7 +351,6 @@ class Spine:
         canal = self.canal_shapes()
         previous = self._sacrum_patch(canvas, canal, rng)
         canvas.bone(previous, Tissue.SACRUM, SACRUM)
-        self.sacrum_patch = previous
         for index, level in enumerate(self.levels):
             s = level.size
             half = s.span / 2 + 6

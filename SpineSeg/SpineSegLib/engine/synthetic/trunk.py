@@ -240,10 +240,9 @@ class Trunk:
         tissue: Tissue,
         frame: Frame = WORLD,
         bend: float = 0.0,
-        blend: float = 0.0,
     ) -> None:
         """Draw an organ, no further than the cavity's wall."""
-        patch = union(canvas.grid, list(shapes), frame, blend, (self.rng, bend))
+        patch = union(canvas.grid, list(shapes), frame, bend=(self.rng, bend))
         if not patch.empty:
             canvas.fill(patch.where, (patch.distance < 0) & self.inside[patch.where], tissue)
 

@@ -106,7 +106,7 @@ def train(
 
     def prepare(cases: Sequence[TrainingCase], stage: str) -> list[PreparedCase]:
         def tell(done: int, count: int) -> None:
-            report(Progress(stage, 0, settings.epochs, done, count, float("nan"), None, None, None))
+            report(Progress(stage, 0, settings.epochs, done, count, float("nan"), None, None))
 
         return prepare_all(cases, preset.preprocessing, len(preset.labels), folder / "prepared", tell, leave_out)
 

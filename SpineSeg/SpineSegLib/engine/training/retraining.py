@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +35,7 @@ from SpineSegLib.engine.models.model_file import (
     ENDING,
     NAME,
     ModelInfo,
+    now,
     read_identity,
     read_info,
     read_peaks,
@@ -399,9 +399,8 @@ class _Work:
             training_set=record["training_set"],
             metrics=metrics,
             description=f"{self.info.name} {self.info.version}, re-trained on {record['cases']} corrected cases.",
+            created=now(),
         )
-        # Created now, not with the parent.
-        info = replace(info, created=_now())
         save_weights(weights, info, self.folder / _BEST, True, record | {"scores": scored}, peaks)
 
 
@@ -625,7 +624,3 @@ def _sentence(info: ModelInfo, better: bool | None, ended: str) -> str:
 def _count(cases: Sequence[CaseInfo]) -> str:
     patients = len({case.patient for case in cases})
     return f"{len(cases)} case{'s' * (len(cases) != 1)} of {patients} patient{'s' * (patients != 1)}"
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())

@@ -82,7 +82,6 @@ class Progress:
     steps: int
     loss: float
     seconds_left: float | None
-    validation_dice: float | None
     best_dice: float | None
 
 
@@ -226,7 +225,6 @@ class Trainer:
         began = time.monotonic()
         losses = []
         first = epoch * settings.steps
-        last = self.history[-1].get("validation_dice") if self.history else None
         best = self.best
         for step, (images, labels) in enumerate(_prefetch(training, first, settings.steps, settings.batch), start=1):
             losses.append(self._step(images, labels))
@@ -236,7 +234,7 @@ class Trainer:
             left = pace * (settings.steps * (settings.epochs - epoch) - step)
             mean = float(np.mean(losses))
             best_dice = best.get("validation_dice") if best else None
-            report(Progress("training", epoch + 1, settings.epochs, step, settings.steps, mean, left, last, best_dice))
+            report(Progress("training", epoch + 1, settings.epochs, step, settings.steps, mean, left, best_dice))
         running = self.model.get_weights()
         # The running mean of the weights is what gets validated and kept.
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)

@@ -34,6 +34,7 @@ from SpineSegLib.engine.guarded_hdf5 import HDF5_ERRORS, plain_dataset, read_gro
 from SpineSegLib.engine.models.preprocessing import AIR_HU
 from SpineSegLib.engine.segments import SEGMENTS
 from SpineSegLib.engine.training.hdf5_transaction import changing, exclusive, recover
+from SpineSegLib.engine.volume import Grid
 
 if TYPE_CHECKING:
     import h5py
@@ -155,10 +156,6 @@ class TrainingSet:
         """Whether nothing may be added, replaced or removed."""
         with self._reading() as file:
             return bool(_header(file, self.path)["locked"])
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the content of all cases, whatever their order."""
-        return fingerprint(self.cases())
 
     def add(self, submission: Submission) -> tuple[CaseInfo, bool]:
         """Store a case; one of the same scan is replaced. Returns it, and whether it replaced one.
@@ -298,18 +295,18 @@ def fingerprint(cases: Iterable[CaseInfo]) -> str:
     return hashlib.sha256("".join(sorted(case.digest for case in cases)).encode()).hexdigest()
 
 
-def slice_indices(image: sitk.Image, positions: Iterable[float]) -> tuple[int, ...]:
+def slice_indices(grid: Grid, positions: Iterable[float]) -> tuple[int, ...]:
     """Indices of the stored slices nearest to positions along the patient's axis (LPS z, mm), for `Submission.checked`.
 
     Raises InputError for a CT that isn't stored along the patient's axes.
     """
-    axis = axial_axis(image.GetDirection(), "choose to submit the whole volume")
-    count = image.GetSize()[2 - axis]
+    axis = axial_axis(grid.direction, "choose to submit the whole volume")
+    count = grid.shape[axis]
     ends = []
     for end in (0, count - 1):
-        index = [(n - 1) / 2 for n in image.GetSize()]
-        index[2 - axis] = end
-        ends.append(image.TransformContinuousIndexToPhysicalPoint(index)[2])
+        index = [(n - 1) / 2 for n in grid.shape]
+        index[axis] = end
+        ends.append(grid.point(*index)[2])
     step = (ends[1] - ends[0]) / max(count - 1, 1) or 1.0
     nearest = {round((position - ends[0]) / step) for position in positions}
     return tuple(sorted(index for index in nearest if 0 <= index < count))

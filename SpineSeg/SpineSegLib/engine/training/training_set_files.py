@@ -27,8 +27,6 @@ from SpineSegLib.engine.training.training_set import (
 )
 from SpineSegLib.engine.volume import Volume
 
-FORMATS = ("nifti", "nnunet")
-
 
 def submission_of_files(
     ct: Path,

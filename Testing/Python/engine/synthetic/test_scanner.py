@@ -6,8 +6,6 @@ import SimpleITK as sitk
 from SpineSegLib.engine.synthetic.scanner import ScanSettings, acquire, truth_on_grid
 from SpineSegLib.engine.synthetic.tissues import SOFT_HU, Painted
 
-QUIET = ScanSettings(noise_hu=0.0, psf_fwhm=0.2, thickness=(0.0, 0.0, 0.0), cupping_hu=0.0)
-
 
 def scan(hu: np.ndarray, settings: ScanSettings, origin=(0.0, 0.0, 0.0)) -> sitk.Image:
     image = sitk.GetImageFromArray(hu.astype(np.float32))

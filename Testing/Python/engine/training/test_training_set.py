@@ -19,7 +19,8 @@ from corrected_cases import SEGMENTS, ball_case, ball_set, ball_submission
 from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.training import hdf5_transaction, training_set
-from SpineSegLib.engine.training.training_set import HEADER, TrainingSet, slice_indices
+from SpineSegLib.engine.training.training_set import HEADER, TrainingSet, fingerprint, slice_indices
+from SpineSegLib.engine.volume import Grid
 
 HELPERS = str(Path(corrected_cases.__file__).parent)  # for programs that tests start
 QUICK_HASH = {"n": 2, "r": 1, "p": 1}
@@ -85,13 +86,13 @@ def test_nothing_in_the_file_tells_who_it_was(empty):
     other.add(ball_submission(1, patient="Meier^Anna 4711", scan="1.2.840.99.4711"))
     assert other.cases()[0].patient != empty.cases()[0].patient
     assert other.cases()[0].scan != empty.cases()[0].scan
-    assert other.fingerprint() == empty.fingerprint()
+    assert fingerprint(other.cases()) == fingerprint(empty.cases())
 
 
 def test_the_same_scan_again_replaces_its_case(empty):
     empty.add(ball_submission(1))
     empty.add(ball_submission(2))
-    before = empty.fingerprint()
+    before = fingerprint(empty.cases())
     submission = ball_submission(1)
     mask = submission.mask * 1
     mask[0, 0, 3] = 1
@@ -99,7 +100,7 @@ def test_the_same_scan_again_replaces_its_case(empty):
     assert (case.case, replaced) == ("case_0001", True)
     assert [case.case for case in empty.cases()] == ["case_0001", "case_0002"]
     assert arrays(empty.images("case_0001"))[1][3, 0, 0] == 1
-    assert empty.fingerprint() != before
+    assert fingerprint(empty.cases()) != before
 
 
 def test_without_identities_the_voxels_tell_scans_apart(empty):
@@ -141,7 +142,7 @@ def test_checked_slices_alone_are_stored_with_the_ct_around_them(empty, orientat
     ct, mask = (sitk.DICOMOrient(image, orientation) for image in ball_case(3, slices=30))
     # From the feet: slices at -297, -295 ... mm; 3 and 25 are checked.
     positions = [-297 + 2 * 3, -297 + 2 * 25]
-    checked = slice_indices(ct, positions)
+    checked = slice_indices(Grid.of(ct), positions)
     assert set(checked) == ({26, 4} if orientation == "LPI" else {3, 25})
     case, _ = empty.add(dataclasses.replace(ball_submission(3), image=ct, mask=mask, checked=checked))
     assert case.slices == 2
