@@ -66,6 +66,11 @@ def aligned_axes(direction: Sequence[float]) -> tuple[tuple[int, int, int], tupl
     return stored, tuple(bool(value < 0) for value in along)
 
 
+def slices_averaged(step: float) -> int:
+    """How many stored slices, `step` mm apart, make one of those that the network gets."""
+    return max(1, round(THINNEST_STEP / step))
+
+
 def patient_grid(grid: Grid, axes: tuple[tuple[int, ...], tuple[bool, ...]]) -> Grid:
     """The grid of the `patient_view` of an array on `grid`."""
     stored, backwards = axes
@@ -237,7 +242,7 @@ class AxialSlices:
         else:
             shape = tuple(max(1, round(n * d / pixel)) for n, d in ((ny, dy), (nx, dx)))
             spacing = (pixel, pixel)
-        group = max(1, round(THINNEST_STEP / dz)) if dz < THINNEST_STEP else 1
+        group = slices_averaged(dz)
         count = max(1, round(nz / group))
         # both grids share their centre, so storing a CT the other way round gives the same working pixels
         self.grid = Grid(

@@ -86,9 +86,11 @@ def changing(path: Path) -> Iterator[h5py.File]:
             with atomic_output(_journal(path)) as temporary:
                 temporary.write_text(json.dumps(journal), encoding="ascii")
         except BaseException as error:
-            # What lies behind the end is never looked at, but takes room on a disk that may be full.
-            with suppress(OSError):
-                stream.truncate(committed)
+            # What lies behind the end is never looked at, but takes room on a disk that may be full. Once the journal
+            # is there it is needed: Ctrl-C may come while the journal's folder is written to disk.
+            if not _journal(path).exists():
+                with suppress(OSError):
+                    stream.truncate(committed)
             if isinstance(error, OSError):
                 raise as_output_error(path, error) from None
             raise

@@ -19,13 +19,14 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 
-from SpineSegLib.engine.axial import aligned_axes
+from SpineSegLib.engine.axial import aligned_axes, slices_averaged
 from SpineSegLib.engine.comparison.grids import same_grid
 from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.errors import InputError, OutputError
@@ -43,6 +44,7 @@ FORMAT = 1
 HEADER = "spineseg_training_set"
 TRAINING, VALIDATION = SIDES = ("training", "validation")
 VALIDATION_SHARE = 0.2  # of the patients, at least one as soon as there are two
+ROUNDING = 0.01  # of a slice, by which positions may miss
 CONTEXT_MM = 15.0  # CT kept around checked slices, for models that look at neighbouring ones
 MAX_VOXELS = 2**31
 CASE = re.compile(r"case_\d{4,9}")
@@ -296,7 +298,8 @@ def fingerprint(cases: Iterable[CaseInfo]) -> str:
 
 
 def slice_indices(grid: Grid, positions: Iterable[float]) -> tuple[int, ...]:
-    """Indices of the stored slices nearest to positions along the patient's axis (LPS z, mm), for `Submission.checked`.
+    """Indices of the stored slices that working slices at positions along the patient's axis (LPS z, mm) are made of,
+    for `Submission.checked`: the nearest one, of thin slices all that are averaged, see `AxialSlices`.
 
     Raises InputError for a CT that isn't stored along the patient's axes.
     """
@@ -308,8 +311,13 @@ def slice_indices(grid: Grid, positions: Iterable[float]) -> tuple[int, ...]:
         index[axis] = end
         ends.append(grid.point(*index)[2])
     step = (ends[1] - ends[0]) / max(count - 1, 1) or 1.0
-    nearest = {round((position - ends[0]) / step) for position in positions}
-    return tuple(sorted(index for index in nearest if 0 <= index < count))
+    group = slices_averaged(grid.spacing[axis])
+    reach = (group + 1) / 2 - ROUNDING if group > 1 else 0.0
+    found: set[int] = set()
+    for position in positions:
+        at = (position - ends[0]) / step
+        found |= {round(at), *range(ceil(at - reach), floor(at + reach) + 1)}
+    return tuple(sorted(index for index in found if 0 <= index < count))
 
 
 def axial_axis(direction: Sequence[float], cure: str = "") -> int:

@@ -16,9 +16,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from corrected_cases import SEGMENTS, ball_case, ball_set, ball_submission
+from SpineSegLib.engine.axial import AxialSlices
 from SpineSegLib.engine.datasets.labels import UNCHECKED
 from SpineSegLib.engine.errors import InputError, OutputError
+from SpineSegLib.engine.files import writing
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.training import hdf5_transaction, training_set
+from SpineSegLib.engine.training.retraining import _StoredCase
+from SpineSegLib.engine.training.training_data import prepare
 from SpineSegLib.engine.training.training_set import HEADER, TrainingSet, fingerprint, slice_indices
 from SpineSegLib.engine.volume import Grid
 
@@ -156,6 +161,22 @@ def test_checked_slices_alone_are_stored_with_the_ct_around_them(empty, orientat
     np.testing.assert_array_equal(stored[0][kept], whole[0][kept])
 
 
+@pytest.mark.parametrize("orientation", ["LPS", "LPI"])
+@pytest.mark.parametrize(("step", "count"), [(0.4, 50), (0.5, 60), (0.5, 61), (0.625, 45), (0.7, 30), (2.0, 24)])
+def test_all_slices_that_are_checked_can_be_trained_on(empty, tmp_path, step, count, orientation):
+    """Thin slices are averaged in groups, so that all those of a group must count as checked."""
+    ct, mask = (sitk.DICOMOrient(image, orientation) for image in ball_case(3, slices=count))
+    for image in (ct, mask):
+        image.SetSpacing((1.0, 1.0, step))
+    preprocessing = Preprocessing(context=(0.0,))
+    slices = AxialSlices(ct, preprocessing)
+    looked_at = [5, 6, 7, 12]
+    checked = slice_indices(Grid.of(ct), [round(slices.position(n), 3) for n in looked_at])
+    case, _ = empty.add(dataclasses.replace(ball_submission(3), image=ct, mask=mask, checked=checked))
+    prepared = prepare(_StoredCase(empty, case, SEGMENTS), preprocessing, 2, tmp_path / "cache")
+    assert (slices.region[0].start + prepared.slices).tolist() == looked_at
+
+
 def test_removed_cases_leave_nothing_behind(empty):
     ct, _ = ball_case(7)
     marked = sitk.GetArrayFromImage(ct)
@@ -207,6 +228,44 @@ def test_removing_first_ends_what_a_killed_program_began(empty, monkeypatch):
     assert [case.case for case in opened.cases()] == ["case_0002", "case_0003"]
     for case in opened.cases():
         opened.images(case.case)
+
+
+def test_ctrl_c_while_a_change_is_made_final_takes_nothing_away(empty, monkeypatch):
+    """Once the journal has its name, the change is on its way, and what it speaks of must stay."""
+    submissions = [ball_submission(seed) for seed in (1, 2)]
+    empty.add(submissions[0])
+    to_disk = writing._to_disk
+
+    def interrupted(path, flags):
+        to_disk(path, flags)
+        if path == empty.path.parent:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_to_disk", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            empty.add(submissions[1])
+    assert [case.case for case in empty.cases()] == ["case_0001", "case_0002"]
+    for case, submission in zip(empty.cases(), submissions, strict=True):
+        for back, given in zip(arrays(empty.images(case.case)), (submission.image, submission.mask), strict=True):
+            np.testing.assert_array_equal(back, sitk.GetArrayFromImage(given))
+
+
+def test_what_something_relies_on_is_on_the_disk_before_it(empty, monkeypatch):
+    """New data before the journal that makes it count, changes of the file before the journal goes."""
+    journal, synced, fsync = Path(f"{empty.path}.journal"), [], os.fsync
+
+    def recorded(descriptor):
+        fsync(descriptor)
+        if os.fstat(descriptor).st_ino == empty.path.stat().st_ino:
+            synced.append((journal.exists(), empty.path.stat().st_size))
+
+    size = empty.path.stat().st_size
+    monkeypatch.setattr(os, "fsync", recorded)
+    empty.add(ball_submission(1))
+    assert [there for there, _ in synced] == [False, True]
+    assert size < synced[0][1]
+    assert synced[1][1] == empty.path.stat().st_size
 
 
 def test_locks_protect(empty):

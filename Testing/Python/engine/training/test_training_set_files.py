@@ -1,6 +1,7 @@
 """Cases come into a training set from files and data sets, and go out for other programs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from SpineSegLib.engine.files.dicom_write import write_ct_series
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.training import training_set
 from SpineSegLib.engine.training.training_data import find_cases, prepare_all
-from SpineSegLib.engine.training.training_set import TrainingSet
+from SpineSegLib.engine.training.training_set import TrainingSet, slice_indices
 from SpineSegLib.engine.training.training_set_files import export_nifti, export_nnunet, submission_of_files, submissions
+from SpineSegLib.engine.volume import Grid
 
 
 @pytest.fixture
@@ -130,6 +132,17 @@ def test_exported_pairs_are_what_train_reads(target, tmp_path):
         np.testing.assert_array_equal(stored, truth[2:5])
     place = sitk.ReadImage(str(cases[2].ct))
     assert place.GetOrigin()[2] == ball_case(2, slices=12)[0].GetOrigin()[2] + 8 * 2.0
+
+
+@pytest.mark.parametrize("orientation", ["PIR", "LPI"])
+def test_runs_are_exported_along_the_patient_however_stored(target, tmp_path, orientation):
+    ct, mask = (sitk.DICOMOrient(image, orientation) for image in ball_case(2, slices=12))
+    checked = slice_indices(Grid.of(ct), [ball_case(2, slices=12)[0].GetOrigin()[2] + 2.0 * n for n in (2, 3, 4, 8)])
+    target.add(replace(ball_submission(2), image=ct, mask=mask, checked=checked))
+    assert export_nifti(target, tmp_path / "out") == (1, 1)
+    (case,) = find_cases(tmp_path / "out")
+    for file, whole in zip((case.ct, case.mask), ball_case(2, slices=12), strict=True):
+        np.testing.assert_array_equal(array(sitk.DICOMOrient(sitk.ReadImage(str(file)), "LPS")), array(whole)[2:5])
 
 
 def test_single_slices_alone_are_no_export(target, tmp_path):
