@@ -43,6 +43,7 @@ class Case(ABC):
     `private`: the name may be a patient's (folders as a PACS exports them), so that reports must not show it.
     `partial`: only whole vertebrae were annotated; of what lies beyond the first and the last one nothing is known.
     `complete`: every vertebra and the sacrum have a mask, so that a CT in which all of these are empty shows no spine.
+    `coarse`: the mask marks more than the spine, so that nothing can be learned from it.
     `notes`: plain sentences on what is special about it.
     """
 
@@ -53,6 +54,7 @@ class Case(ABC):
     private: bool = False
     partial: bool = False
     complete: bool = False
+    coarse: bool = False
     notes: tuple[str, ...] = ()
 
     @property

@@ -47,12 +47,13 @@ def _case(place: Path) -> Case:
     folders = sorted(p for p in (place / MASKS).iterdir() if p.is_dir())
     masks = tuple((key, p) for p in folders if (key := structure_of(p.name)))
     notes: tuple[str, ...] = ()
-    if not masks:
+    coarse = not masks
+    if coarse:
         masks = tuple(("spine", p) for p in folders if p.name.lower() in BONES)
         if masks:
             notes = ("the reference holds all bones, also ribs and pelvis: false negatives are no fault of the model",)
     # the folders of this data set are numbered, see the module's head
-    return DicomMaskCase(place.name, place.name, place / CT, notes=notes, masks=masks)
+    return DicomMaskCase(place.name, place.name, place / CT, coarse=coarse, notes=notes, masks=masks)
 
 
 def _pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:

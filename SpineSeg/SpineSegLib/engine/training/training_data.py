@@ -125,6 +125,8 @@ def training_mask(case: Case, volume: Volume) -> tuple[sitk.Image, np.ndarray | 
 
     Raises InputError.
     """
+    if case.coarse:
+        raise InputError("Its mask holds other bones than the spine, which would be learned as vertebrae.")
     reference = case.read_reference(volume)
     mask = to_training_labels(reference.image, reference.structures, reference.ignored)
     mask, _ = on_grid_of(volume.image, mask)

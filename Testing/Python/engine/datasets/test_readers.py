@@ -10,6 +10,7 @@ from ct_samples import write_series
 from SpineSegLib.engine.datasets.find import find_dataset
 from SpineSegLib.engine.datasets.labels import SCHEMES
 from SpineSegLib.engine.errors import InputError
+from SpineSegLib.engine.training.training_data import training_mask
 
 SHAPE = (4, 5, 6)
 
@@ -160,6 +161,9 @@ def test_ircadb(tmp_path):
     assert set(marked[:, 1]) == {2}
     assert second.read_reference(second.read_volume()).structures == {1: "spine"}
     assert "ribs" in second.notes[0]
+    training_mask(first, volume)
+    with pytest.raises(InputError, match="other bones"):  # ribs must not be learned as vertebrae
+        training_mask(second, second.read_volume())
     next((tmp_path / "3Dircadb1.1" / "MASKS_DICOM" / "vertebrae").iterdir()).unlink()
     with pytest.raises(InputError, match="gap"):
         first.read_reference(volume)
