@@ -215,6 +215,20 @@ def test_region_holds_the_body_and_not_the_table():
     assert (rows.stop - rows.start) * (columns.stop - columns.start) < 0.4 * 240 * 220
 
 
+def test_region_holds_a_body_in_several_pieces_and_no_small_thing_beside_it():
+    """As legs are, or a body whose slices in the middle are lost; a bottle is not."""
+    array = np.full((40, 60, 80), -1000, np.int16)
+    array[:16, 20:40, 20:36] = 40  # two thirds of the other one, and both far apart
+    array[24:, 15:45, 50:66] = 40
+    array[18:22, 50:55, 3:8] = 40
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((4.0, 4.0, 4.0))
+    along, rows, columns = AxialSlices(image, Preprocessing(spacing=4.0, context=(0.0,))).region
+    assert (along.start, along.stop) == (0, 40)
+    assert (rows.start, rows.stop) == (10, 50)  # 20 mm more on each side
+    assert (columns.start, columns.stop) == (15, 71)
+
+
 def test_memory_is_bounded():
     """Whatever the number of slices, only a few planes are held."""
     image = smooth_ct(size=(30, 30, 300), spacing=(2.0, 2.0, 1.0))

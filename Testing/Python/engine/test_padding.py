@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from geometry import SoftThreshold
+from geometry import Info, SoftThreshold
 from scipy import ndimage
+from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.padding import find_padding
 from SpineSegLib.engine.segmenter import Segmentation
 from SpineSegLib.engine.volume import Volume
@@ -185,3 +186,25 @@ def test_outside_a_region_padding_is_left_as_it_is(degrees):
     padded = find_padding(array, SPACING).within(EVERYTHING)
     assert np.count_nonzero(padded & (labels != 7)) > 200
     assert not labels[padded & (labels != 7)].any()
+
+
+@pytest.mark.parametrize("degrees", [0.0, 10.0], ids=["aligned", "oblique"])
+def test_voxels_beside_padding_and_at_the_ends_are_decided_from_pixels_beyond_them(degrees):
+    """Pixels of 4 mm: half of those around such a voxel lie where nothing was scanned, and no voxel there is spine."""
+    array, outside, truth = tilted(block())
+    image = image_of(array)
+    turn = sitk.Euler3DTransform()
+    turn.SetRotation(np.radians(degrees), 0.0, 0.0)
+    image.SetDirection(turn.GetMatrix())
+    sure = SoftThreshold(Info(Preprocessing(4.0, (0.0,), (-200.0, 1000.0), threshold=0.9)))
+    segmentation = Segmentation(Volume(image, "test"), sure)
+    for _ in segmentation:
+        pass
+    found = sitk.GetArrayFromImage(segmentation.labelmap(postprocess=False)) > 0
+    assert not found[outside].any()
+    bone = ndimage.binary_erosion(truth > 250, np.ones((1, 5, 5))) & ~outside
+    beside = bone & ndimage.binary_dilation(outside)
+    assert np.count_nonzero(beside) > 30
+    assert found[beside].mean() > 0.85
+    assert np.count_nonzero(bone[[0, -1]]) > 100
+    assert found[[0, -1]][bone[[0, -1]]].mean() > 0.75

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from SpineSegLib.engine.postprocessing import Tidying, tidy
 
 
@@ -98,6 +99,70 @@ def test_hole_gets_the_label_around_it():
     hole = ball(SHAPE, (14, 40, 40), 3)
     found = tidied(vertebrae, sacrum & ~hole)
     np.testing.assert_array_equal(found[1], sacrum)
+
+
+def test_sizes_of_patches_and_holes_are_in_mm():
+    """9 voxels across are 195 mm³ at 0.8 mm and 6 ml at 2.5 mm, more than either may have."""
+    vertebrae, sacrum = ball(SHAPE, (42, 40, 40), 15), ball(SHAPE, (12, 40, 40), 12)
+    patch, hole = ball(SHAPE, (42, 40, 47), 4.5), ball(SHAPE, (42, 40, 33), 4.5)
+    for size, changes in ((0.8, True), (2.5, False)):
+        found = tidied(vertebrae & ~patch & ~hole, sacrum | patch, spacing=(size,) * 3)
+        for place in (patch, hole):
+            assert found[0][place].all() == changes
+            assert found[0][place].any() == changes
+
+
+def test_a_small_sacrum_stays_where_it_is_the_only_one():
+    """The CT may end in it: 1 ml below the vertebrae."""
+    vertebrae, sacrum = ball(SHAPE, (30, 40, 40), 15), np.zeros(SHAPE, dtype=bool)
+    sacrum[13:18, 33:47, 33:47] = True
+    found = tidied(vertebrae & ~sacrum, sacrum)
+    np.testing.assert_array_equal(found[1], sacrum)
+    np.testing.assert_array_equal(found[0], vertebrae & ~sacrum)
+
+
+def test_a_patch_in_a_patch_takes_the_label_around_both():
+    vertebrae, sacrum = ball(SHAPE, (44, 40, 40), 13), ball(SHAPE, (14, 40, 40), 13)
+    patch, core = ball(SHAPE, (14, 40, 40), 6), ball(SHAPE, (14, 40, 40), 3)
+    found = tidied(vertebrae | patch & ~core, sacrum & (~patch | core))
+    np.testing.assert_array_equal(found[1], sacrum)
+    np.testing.assert_array_equal(found[0], vertebrae)
+
+
+def test_parts_that_touch_at_a_corner_are_one_and_holes_are_two():
+    both = np.zeros((40, 40, 40), dtype=bool)
+    both[10:16, 10:16, 10:16] = both[16:22, 16:22, 16:22] = True  # 216 mm³ each
+    np.testing.assert_array_equal(tidied(both)[0], both)
+    solid = np.zeros((40, 40, 40), dtype=bool)
+    solid[5:35, 5:35, 5:35] = True
+    open_hole = solid.copy()
+    open_hole[5:12, 10:16, 10:16] = open_hole[12:16, 16:20, 16:20] = (
+        False  # a pit from outside, and a hole at its corner
+    )
+    closed = solid.copy()
+    closed[5:12, 10:16, 10:16] = False
+    np.testing.assert_array_equal(tidied(open_hole)[0], closed)
+
+
+def test_two_chains_that_meet_are_one():
+    """Their ends come first and are not near each other."""
+    shape = (60, 20, 90)
+    ends = ball(shape, (10, 10, 10), 9) | ball(shape, (14, 10, 76), 5)
+    inner = ball(shape, (30, 10, 30), 5) | ball(shape, (30, 10, 60), 5)
+    middle = ball(shape, (40, 10, 38), 5) | ball(shape, (40, 10, 53), 5)
+    everything = ends | inner | middle
+    np.testing.assert_array_equal(tidied(everything)[0], everything)
+
+
+def test_smoothing_is_scipys_for_every_label():
+    """Of 0.8 mm, along the body, over more slices than are done at once; to a level in 255."""
+    lowest = np.array([130, 50])[:, None, None, None]
+    truth = (lowest + np.random.default_rng(1).integers(0, 60, (2, 50, 12, 12))).astype(np.uint8)
+    for step in (0.5, 1.0, 1.5):
+        found = truth.copy()
+        tidy(found, (step, 1.0, 1.0), 0.5)
+        expected = ndimage.gaussian_filter1d(truth.astype(float), 0.8 / step, axis=1, mode="nearest")
+        np.testing.assert_allclose(found, expected, atol=0.51)
 
 
 def test_nothing_to_tidy():

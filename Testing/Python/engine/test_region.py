@@ -7,10 +7,12 @@ import pytest
 import SimpleITK as sitk
 from ct_samples import assert_sentence
 from geometry import Info, SoftThreshold, rotated, smooth_ct
+from SpineSegLib.engine.axial import AxialSlices
 from SpineSegLib.engine.errors import InputError
 from SpineSegLib.engine.models.preprocessing import Preprocessing
 from SpineSegLib.engine.segmenter import Segmentation
-from SpineSegLib.engine.volume import Volume
+from SpineSegLib.engine.stored_labels import Decision, way_back
+from SpineSegLib.engine.volume import Grid, Volume
 
 UNTOUCHED = 77
 ROUNDING = 1e-3  # mm
@@ -203,6 +205,31 @@ def test_a_region_between_two_slices_is_refused():
         run(smooth_ct(size=(90, 80, 14), spacing=(0.8, 0.8, 5.0)), (-689.0, -686.0))
 
 
+def test_ends_of_a_region_may_be_rounded():
+    """Slices lie at -700, -698 ... -630 mm; one that a region misses by half a micrometre belongs to it."""
+    rounded = 5e-4  # mm
+    labels, segmentation = run(smooth_ct(), (-678.0 + rounded, -672.0 - rounded))
+    assert np.flatnonzero((labels != UNTOUCHED).any(axis=(1, 2))).tolist() == [11, 12, 13, 14]
+    assert len(segmentation) == 4
+
+
+@pytest.mark.parametrize(("position", "index"), [(-701.0, 0), (-700.9, 0), (-629.1, 35), (-629.0, 35)])
+def test_the_outer_half_of_the_last_slice_belongs_to_it(position, index):
+    labels, _ = run(smooth_ct(), (position, position))
+    assert np.flatnonzero((labels != UNTOUCHED).any(axis=(1, 2))).tolist() == [index]
+
+
+@pytest.mark.parametrize("step", [0.4, 3.0])
+def test_slice_by_slice_no_voxel_of_an_oblique_ct_is_left_out(step):
+    """Also where voxels are thinner than the slices, so that some lie between the middles of two."""
+    image = rotated(smooth_ct(size=(12, 10, 12)), (4.0, -3.0, 20.0), (3.0, 3.0, step))
+    stored, grid = Grid.of(image), AxialSlices(image, Preprocessing(spacing=3.0), whole=True).grid
+    labels = np.full(stored.shape, UNTOUCHED, np.uint8)
+    for height in (grid.origin[2] + np.arange(grid.shape[0]) * grid.spacing[0]).tolist():
+        way_back(grid, stored, Decision(0.5, (1,)), (height, height)).clear(labels)
+    assert not labels.any()
+
+
 def test_a_region_upside_down_is_a_mistake():
     with pytest.raises(ValueError, match="rise"):
         run(smooth_ct(), (-650.0, -660.0))
@@ -255,3 +282,17 @@ def test_in_a_region_parts_are_judged_by_what_is_known_of_them():
     assert (labels[34:] == 255).all()
     # at the ends of the CT nothing is cut off by the region: the same as the whole
     np.testing.assert_array_equal(tidied((0.0, 59.0)), tidied(None))
+
+
+@pytest.mark.parametrize("end", ["feet", "head"])
+def test_at_the_ends_of_the_ct_nothing_is_thought_to_go_on(end):
+    """200 mm³ there are too small to be spine; with 15 mm more they would be large enough."""
+    hu = np.zeros((40, 40, 40), np.int16)
+    hu[:, 10:20, 10:20] = 800
+    spine = hu > 300
+    hu[:10, 10:20, 30:32] = 800
+    image, expected = (sitk.GetImageFromArray(a if end == "feet" else a[::-1]) for a in (hu, spine.astype(np.uint8)))
+    segmentation = Segmentation(Volume(image, "test"), SoftThreshold(Info(Preprocessing(spacing=None, context=(0.0,)))))
+    for _ in segmentation:
+        pass
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(segmentation.labelmap()), sitk.GetArrayFromImage(expected))

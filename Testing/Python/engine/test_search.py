@@ -73,6 +73,58 @@ def test_nothing_is_lost_and_little_is_looked_at(scene):
     assert len({shape[2:] for shape in network.batches}) <= 6
 
 
+class Nearsighted(SoftThreshold):
+    """Sees nothing within 6 pixels of the edge of what it looks at, as there a network lacks what is around."""
+
+    def predict(self, batch):
+        seen = super().predict(batch)
+        blind = np.ones(seen.shape[2:], dtype=bool)
+        blind[6:-6, 6:-6] = False
+        return np.where(blind, np.float32(0), seen)
+
+
+class Divided(SoftThreshold):
+    """Says it of two labels, `shares` of it of each."""
+
+    def __init__(self, shares):
+        super().__init__(Info(Preprocessing(spacing=None, context=(0.0,)), ("vertebrae", "sacrum")))
+        self._shares = np.array(shares, dtype=np.float32)[:, None, None]
+
+    def predict(self, batch):
+        return super().predict(batch) * self._shares
+
+
+REACHES_OUT = "a process that reaches out between looks"
+
+
+@pytest.mark.parametrize("scene", [REACHES_OUT, "leaning by 60 degrees", "an S"])
+def test_what_comes_near_an_edge_is_looked_at_again(scene):
+    network = Nearsighted(Info(Preprocessing(spacing=None, context=(0.0,))))
+    labels, _ = filled(search(SCENES[scene], network)[0].spine())
+    np.testing.assert_array_equal(labels, np.broadcast_to(SCENES[scene], SHAPE))
+
+
+@pytest.mark.parametrize(("scene", "shares"), [(REACHES_OUT, (0.0, 1.0)), ("an S", (0.15, 0.15)), ("an S", (0.3, 0.3))])
+def test_all_labels_together_are_spine(scene, shares):
+    """It is followed and looked at again whichever label it has, also where none alone were likely."""
+    found = np.zeros(SHAPE, dtype=bool)
+    for one in search(SCENES[scene], Divided(shares))[0].spine():
+        for window, probabilities in one.parts:
+            found[(one.index, *window)] = probabilities.sum(axis=0) > 0.25
+    np.testing.assert_array_equal(found, np.broadcast_to(SCENES[scene], SHAPE))
+
+
+@pytest.mark.parametrize(("pixel", "followed"), [(0.6, False), (2.0, True)])
+def test_sizes_are_in_mm(pixel, followed):
+    """13 pixels far from the spine: 5 mm², or 52 mm², which is more than a speck."""
+    spine, speck = tube(120, 150, 8), np.broadcast_to(tube(40, 40, 2.1), SHAPE)
+    image = sitk.GetImageFromArray(np.where(spine | speck, 800, 0).astype(np.int16))
+    image.SetSpacing((pixel, pixel, 1.0))
+    network = SoftThreshold(Info(Preprocessing(spacing=None, context=(0.0,))))
+    labels, _ = filled(Search(AxialSlices(image, network.info.preprocessing, whole=True), network).spine())
+    np.testing.assert_array_equal(labels, np.broadcast_to(spine | speck if followed else spine, SHAPE))
+
+
 def test_everywhere_is_everywhere():
     searching, network = search(SCENES["an S"])
     labels, looked_at = filled(searching.everywhere())

@@ -189,6 +189,20 @@ def test_postprocessing_removes_an_island_and_fills_a_hole():
     np.testing.assert_array_equal(raw, sitk.GetArrayFromImage(segmentation.labelmap(postprocess=False)))
 
 
+@pytest.mark.parametrize("pixel", [4.0, 6.5])
+def test_tidying_what_needs_none_changes_nothing_of_pixels_coarser_than_the_networks(pixel):
+    """Each of them is the mean of many of the network's: all of these must be there when only a part is tidied."""
+    image = smooth_ct(size=(round(100 / pixel), round(90 / pixel), 20), spacing=(pixel, pixel, 4.0))
+    segmentation = Segmentation(
+        Volume(image, "test"), SoftThreshold(Info(Preprocessing(1.0, (0.0,), (-200.0, 1000.0)))), whole=True
+    )
+    for _ in segmentation:
+        pass
+    raw, tidied = (sitk.GetArrayFromImage(segmentation.labelmap(postprocess)) for postprocess in (False, True))
+    assert raw.any()
+    np.testing.assert_array_equal(tidied, raw)
+
+
 def test_stopped_while_tidying_nothing_is_written():
     class StopError(Exception):
         """Somebody doesn't want to wait."""

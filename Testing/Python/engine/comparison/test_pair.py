@@ -86,6 +86,19 @@ def test_oblique_grid():
     assert [s.index for s in found.slices] == [s.index for s in expected.slices]
     middle = found.slices[len(found.slices) // 2]
     assert images[0].TransformPhysicalPointToContinuousIndex(middle.focus)[2] == pytest.approx(middle.index, abs=1e-6)
+    for s in found.slices:  # the middle of 50 x 50 pixels, wherever in them the masks lie
+        assert s.position_mm == pytest.approx(
+            images[0].TransformContinuousIndexToPhysicalPoint((24.5, 24.5, s.index))[2]
+        )
+
+
+def test_the_focus_lies_where_the_masks_differ():
+    reference, prediction = box((6, 40, 40), (1, 5), (5, 20), (5, 20)), box((6, 40, 40), (1, 5), (5, 20), (5, 20))
+    prediction[2, 30:33, 34:37] = True  # extra, far from the rest
+    reference[3, 35, 10] = True  # missed
+    found = compare_pair(*(labelmap(mask, SPACING, (5.0, 6.0, 7.0)) for mask in (prediction, reference)))
+    index = [np.subtract(s.focus, (5.0, 6.0, 7.0)) / SPACING for s in found.slices]
+    np.testing.assert_allclose(index, [(12, 12, 1), (35, 31, 2), (10, 35, 3), (12, 12, 4)], atol=1e-6)
 
 
 def test_other_grid_is_resampled_and_said():
@@ -202,10 +215,11 @@ def test_reference_without_sacrum():
     prediction, reference = np.zeros((30, 10, 10)), np.zeros((30, 10, 10))
     prediction[10:], prediction[:10] = 1, 2
     reference[10:] = 21
-    found = compare_pair(labelmap(prediction), labelmap(reference), SCHEMES["spineseg"], None)
-    assert found.metrics["dice"] == 1
-    assert found.compared == ("vertebrae",)
-    assert found.notes == ("the reference does not contain the sacrum: only vertebrae were compared",)
+    for structures in (None, SCHEMES["verse"]):  # which knows a number for the sacrum, but no voxel has it
+        found = compare_pair(labelmap(prediction), labelmap(reference), SCHEMES["spineseg"], structures)
+        assert found.metrics["dice"] == 1
+        assert found.compared == ("vertebrae",)
+        assert found.notes == ("the reference does not contain the sacrum: only vertebrae were compared",)
 
 
 def test_a_sacrum_in_the_wrong_place_is_wrong():

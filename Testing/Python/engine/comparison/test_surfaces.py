@@ -87,6 +87,34 @@ def test_brute_force_on_rough_masks(seed):
     assert found["hausdorff_mm"] == pytest.approx(max(there.max(), back.max()), rel=1e-4)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_means_and_percentiles_are_by_area_and_both_ways(swapped):
+    """A small box within a large one, whose surface is several times as large and in part far away."""
+    spacing = np.array((2.5, 0.8, 1.1))
+    shape = (16, 40, 30)
+    masks = [box(shape, (2, 14), (2, 38), (2, 28)), box(shape, (4, 9), (5, 16), (5, 14))]
+    masks = masks[::-1] if swapped else masks
+    points, areas = [], []
+    for mask in masks:
+        means = [np.pad(mask, 1).astype(float)] * 3
+        for axis, other in np.ndindex(3, 3):  # differences along an axis, means of two along the others
+            low, high = (means[axis].take(range(n, means[axis].shape[other] - 1 + n), other) for n in (0, 1))
+            means[axis] = (high - low) / spacing[axis] if axis == other else (high + low) / 2
+        length = np.linalg.norm(means, axis=0)
+        points.append(np.argwhere(length > 0) * spacing)
+        areas.append(length[length > 0])
+    distances = [cKDTree(points[1 - n]).query(points[n])[0] for n in (0, 1)]
+    found = surface_metrics(*masks, tuple(spacing), 1.0)
+    mean = np.average(np.concatenate(distances), weights=np.concatenate(areas))
+    assert found["assd_mm"] == pytest.approx(mean, rel=1e-4)
+    up_to = []
+    for each, area in zip(distances, areas, strict=True):
+        order = np.argsort(each)
+        up_to.append(each[order][np.cumsum(area[order]) >= 0.95 * area.sum()][0])
+    assert found["hausdorff_95_mm"] == pytest.approx(max(up_to), rel=1e-4)
+    assert max(up_to) > 1.2 * min(up_to)
+
+
 def test_simpleitk_hausdorff_of_masks_apart():
     """Of masks that don't touch, the farthest voxels decide; corners lie half a voxel further out on both sides."""
     spacing = (1.2, 0.9, 0.7)

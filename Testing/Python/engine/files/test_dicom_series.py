@@ -219,6 +219,29 @@ def test_padding_is_air(tmp_path, padding, representation, attribute):
     np.testing.assert_array_equal(sitk.GetArrayFromImage(read_volume(tmp_path / "s").image), truth)
 
 
+def test_values_in_the_highest_bits(tmp_path):
+    """12 bits wide, with the four bits below them belonging to no pixel."""
+    truth = np.random.default_rng(2).integers(-1024, 2000, (7, 9, 11))
+    for file, slice_ in zip(write_series(tmp_path / "s"), truth, strict=True):
+        data = ((slice_ + 1024) << 4 | 5).astype("<u2")
+        edit(file, BitsStored=12, HighBit=15, RescaleIntercept=-1024, PixelData=data.tobytes())
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_volume(tmp_path / "s").image), truth)
+
+
+@pytest.mark.parametrize(("limit", "believed"), [(-950, True), (100, False)])
+def test_a_range_of_padding_is_air_where_it_holds_no_tissue(tmp_path, limit, believed):
+    truth = sitk.GetArrayFromImage(sample_ct()).astype(np.int16)
+    truth[:, :3, :3] = -960
+    for file, values in zip(write_series(tmp_path / "s"), truth, strict=True):
+        edit(file, PixelRepresentation=1, RescaleIntercept=0, PixelData=values.astype("<i2").tobytes())
+        dataset = pydicom.dcmread(file)
+        dataset.add_new("PixelPaddingValue", "SS", -2000)
+        dataset.add_new("PixelPaddingRangeLimit", "SS", limit)
+        dataset.save_as(file)
+    expected = np.where((truth <= limit) & believed, -1024, truth)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read_volume(tmp_path / "s").image), expected)
+
+
 def test_padding_value_inside_tissue_is_not_believed(tmp_path):
     truth = sample_ct()
     for file in write_series(tmp_path / "s", truth):
@@ -351,6 +374,22 @@ def test_doubled_slices(tmp_path):
     with pytest.raises(InputError, match=r"same position \(-97\.2 mm\)") as error:
         read_volume(tmp_path)
     assert_sentence(error)
+
+
+def test_equal_slices_beside_each_other_are_not_doubled(tmp_path):
+    files = write_series(tmp_path / "s")
+    x, y, z = pydicom.dcmread(files[3]).ImagePositionPatient
+    shutil.copy(files[3], tmp_path / "s" / "beside")
+    edit(tmp_path / "s" / "beside", ImagePositionPatient=[float(x) + 5, y, z])
+    with pytest.raises(InputError, match="same position"):
+        read_volume(tmp_path, repair=True)
+
+
+def test_two_sizes_of_pixels_in_one_series(tmp_path):
+    for file in write_series(tmp_path / "s")[4:]:
+        edit(file, PixelSpacing=[0.5, 0.5])
+    with pytest.raises(InputError, match="mixes 2 sets"):
+        read_volume(tmp_path)
 
 
 def test_positions_rounded_by_the_scanner_are_even_enough(tmp_path):

@@ -221,6 +221,26 @@ def test_what_costs_too_much_elsewhere_is_taken_back_half_way(cases, models, ear
     )
 
 
+def test_an_epoch_that_forgot_too_much_is_not_the_best_one(cases, models, earlier, monkeypatch):
+    with_scores(monkeypatch, (0.5, 0.9), (0.6, 0.9), (0.6, 0.9), *[(0.9, 0.5)] * 4)
+    result = retrain(cases.path, models / "tiny.weights.h5", replace(SETTINGS, steps=2), rehearsal=earlier)
+    assert [entry["validation_dice"] for entry in result.record["history"]] == [0.6, 0.9]
+    assert (result.info.metrics["validation_dice"], result.info.metrics["rehearsal_dice"]) == (0.6, 0.9)
+    assert result.made_current
+
+
+@pytest.mark.parametrize(
+    ("validation", "rehearsal", "better"),
+    [(0.7011, 0.9, True), (0.7009, 0.9, False), (0.8, 0.8951, True), (0.8, 0.8949, False), (0.8, None, True)],
+)
+def test_better_is_a_gain_that_costs_little_elsewhere(validation, rehearsal, better):
+    """A tenth of a point of Dice more than 0.7, and no more than half a point less than 0.9."""
+    metrics = {"validation_dice": validation, "parent_validation_dice": 0.7}
+    if rehearsal is not None:
+        metrics |= {"rehearsal_dice": rehearsal, "parent_rehearsal_dice": 0.9}
+    assert retraining._is_better(metrics) is better
+
+
 def test_models_too_far_apart_are_not_mixed(cases, models, earlier, monkeypatch):
     """Half way between an untrained network and a trained one nothing works."""
     measured = with_scores(monkeypatch, (0.1, 0.1), (0.8, 0.8), (0.3, 0.7))
