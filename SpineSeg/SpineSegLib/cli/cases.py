@@ -86,14 +86,14 @@ def run_add(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from SpineSegLib.cli import console
-    from SpineSegLib.engine.datasets.case import nameless
+    from SpineSegLib.engine.datasets.case import notes_on_segments
     from SpineSegLib.engine.files.reading import read_labelmap
     from SpineSegLib.engine.training.training_set_files import submission_of_files
 
     submission = submission_of_files(
         options.ct, options.mask, _segments(options), options.patient, options.series, options.repair, options.labels
     )
-    notes = nameless(read_labelmap(options.mask), options.labels)
+    notes = notes_on_segments(read_labelmap(options.mask), options.labels)
     target = _opened_or_new(options)
     case, replaced = target.add(replace(submission, checked=slices, side=options.side))
     if options.json:

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     from SpineSegLib.cli import console
     from SpineSegLib.engine.comparison.pair import compare_pair
-    from SpineSegLib.engine.datasets.case import meaning_of_labels, nameless
+    from SpineSegLib.engine.datasets.case import meaning_of_labels, notes_on_segments
     from SpineSegLib.engine.files.reading import read_labelmap, read_volume
 
     if not options.debug:
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     )
     image = None if options.ct is None else read_volume(options.ct, options.series, options.repair).image
     pair = compare_pair(prediction, reference, *meanings, options.tolerance)
-    notes = (*nameless(prediction, options.prediction_labels), *nameless(reference, options.labels))
+    notes = (*notes_on_segments(prediction, options.prediction_labels), *notes_on_segments(reference, options.labels))
     pair = replace(pair, notes=(*pair.notes, *dict.fromkeys(notes)))
     report = None
     if options.report is not None:

@@ -199,9 +199,10 @@ class CorrectSection:
             result = self.run.result
             done = "replaced" if result["replaced"] else "stored"
             cases, patients = result["cases"], result["patients"]
+            notes = "".join(f" Note: {note}." for note in self.run.notes)
             self.ui.correctStatusLabel.text = (
                 f"{result['case']} {done}; the training set holds {cases} case{'s' * (cases != 1)} of {patients} "
-                f"patient{'s' * (patients != 1)}."
+                f"patient{'s' * (patients != 1)}.{notes}"
             )
             self.parameters.project = result["identity"]
             self._changed()

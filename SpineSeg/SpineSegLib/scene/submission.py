@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
 
-from SpineSegLib.engine.datasets.labels import structure_of, training_label
+from SpineSegLib.engine.datasets.labels import notes_on_names, structure_of, training_label
 from SpineSegLib.engine.errors import InputError, OutputError
 from SpineSegLib.engine.exchange import write_volume_steps
 from SpineSegLib.engine.files.writing import as_output_error
@@ -27,7 +27,10 @@ SEGMENTS = ("vertebrae", "sacrum")  # what new training sets hold
 
 
 class SubmitRun:
-    """Stores a case by the worker's job "submit": call `step` while `running`, then look at `state` and `result`."""
+    """Stores a case by the worker's job "submit": call `step` while `running`, then look at `state` and `result`.
+
+    `notes`: plain sentences on segments that were left out, most likely by mistake.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class SubmitRun:
         }
         self._copying = write_volume_steps(self._folder, ct.array, ct.spacing, ct.origin, ct.direction)
         self._job = None
+        self.notes = notes_on_names(_names_of_marking(segmentation_node))
         self.state = "running"
         self.message = ""
         self.result: dict = {}
@@ -144,6 +148,16 @@ def training_mask(
             "marks anything in this CT; name the corrected segments so."
         )
     return mask
+
+
+def _names_of_marking(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Iterator[str]:
+    """Names of the segments that mark something."""
+    segmentation = segmentation_node.GetSegmentation()
+    for segment_id in segmentation.GetSegmentIDs():
+        segment = segmentation.GetSegment(segment_id)
+        image = segment.GetRepresentation(BINARY)
+        if image is not None and image.GetNumberOfPoints() and (voxels(image) == segment.GetLabelValue()).any():
+            yield segment.GetName()
 
 
 def _on_grid(

@@ -123,7 +123,8 @@ def _submitted(run: SubmitRun) -> str:
     if run.state != "finished":
         return run.message
     stored = "replaced an earlier one" if run.result["replaced"] else "is new"
-    return f"Stored as a {run.result['side']} case, which {stored}."
+    notes = "".join(f" Note: {note}." for note in run.notes)
+    return f"Stored as a {run.result['side']} case, which {stored}.{notes}"
 
 
 def _counted(number: int, what: str) -> str:

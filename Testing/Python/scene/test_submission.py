@@ -62,3 +62,15 @@ def test_a_full_disk_keeps_nothing_of_the_case(scene, tmp_path, monkeypatch):
             run.step()
         assert [*beside.parent.iterdir()] == [beside]
         assert not run.running
+
+
+def test_a_segment_that_nobody_named_is_told(scene, tmp_path):
+    """A vertebra drawn into a new segment would be learned as background."""
+    volume, node = add_volume(scene, ct_image()), scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    shared = layer(np.array([[[1, 2, 3]]], np.uint8), matrix_of(ct_image()))
+    for label, name in ((1, "Vertebrae"), (2, "Segment_1"), (3, "left rib 9"), (4, "Segment_2")):
+        add_segment(node, name, shared, label)
+    with WorkerProcess() as worker:
+        run = SubmitRun(worker, volume, node, tmp_path / "spine.cases.h5")
+        run.cancel()
+    assert run.notes == ("nobody named Segment_1, so it counts as background; if it is spine, name it so",)

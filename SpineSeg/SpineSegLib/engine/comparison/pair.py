@@ -24,10 +24,9 @@ AREA = "area per slice"
 class SliceComparison:
     """One axial slice in which at least one of the masks marks something.
 
-    `index`: along the prediction's axis that runs from feet to head; negative below the
-    prediction's first slice; `position_mm`: LPS z of the slice's middle;
-    `focus`: LPS mm of the middle of what differs there, where nothing does of what is marked. Areas are the
-    prediction's unless said otherwise.
+    `index`: along the prediction's axis that runs from feet to head, negative below its first slice; `position_mm`:
+    LPS z of the slice's middle; `focus`: LPS mm of the middle of what differs there, where nothing does of what is
+    marked. Areas are the prediction's unless said otherwise.
     """
 
     index: int

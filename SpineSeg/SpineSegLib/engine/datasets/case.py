@@ -14,12 +14,10 @@ import numpy as np
 import SimpleITK as sitk
 
 from SpineSegLib.engine.comparison.grids import same_grid
-from SpineSegLib.engine.datasets.labels import ANY, SCHEMES, labels_in, structures_of_names
+from SpineSegLib.engine.datasets.labels import ANY, SCHEMES, labels_in, notes_on_names, structures_of_names
 from SpineSegLib.engine.errors import InputError, SeveralSeriesError
 from SpineSegLib.engine.files.reading import read_labelmap, read_volume, segment_names
 from SpineSegLib.engine.volume import Volume
-
-_GIVEN_BY_SLICER = re.compile(r"Segment(_\d+)?")  # names of segments nobody has named
 
 
 @dataclass(frozen=True)
@@ -167,17 +165,13 @@ def meaning_of_labels(image: sitk.Image, scheme: str | None = None) -> dict[int,
     return dict(meaning)
 
 
-def nameless(image: sitk.Image, scheme: str | None = None) -> tuple[str, ...]:
-    """A note on the segments of a mask that still have the name Slicer gave them, while others are spine; else none.
-
-    `scheme`: as for `meaning_of_labels`; where it is given, names don't count.
-    """
+def notes_on_segments(image: sitk.Image, scheme: str | None = None) -> tuple[str, ...]:
+    """See `labels.notes_on_names`; none where names don't count, as without any of the spine or with a `scheme`."""
     names = segment_names(image)
     if scheme is not None or structures_of_names(names) is None:
         return ()
     present = labels_in(sitk.GetArrayViewFromImage(image))
-    found = [name for label, name in names.items() if label in present and _GIVEN_BY_SLICER.fullmatch(name)]
-    return tuple(f"nobody named {name}, so it counts as background; if it is spine, name it so" for name in found)
+    return notes_on_names(name for label, name in names.items() if label in present)
 
 
 def about_case(folder: Path) -> dict[str, Any]:

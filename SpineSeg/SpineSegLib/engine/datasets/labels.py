@@ -6,7 +6,7 @@ Structures are the keys of `segments` ("C1" to "L6", "sacrum", "vertebrae" for a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import SimpleITK as sitk
@@ -78,6 +78,15 @@ def structures_of_names(names: Mapping[int, str]) -> dict[int, str] | None:
     """
     known = {label: key for label, name in names.items() if (key := structure_of(name))}
     return known or None
+
+
+def notes_on_names(names: Iterable[str]) -> tuple[str, ...]:
+    """A note on each segment that marks something and still has the name Slicer gave it, so that it means nothing."""
+    return tuple(
+        f"nobody named {name}, so it counts as background; if it is spine, name it so"
+        for name in names
+        if re.fullmatch(r"Segment(_\d+)?", name)
+    )
 
 
 def is_vertebra(key: str) -> bool:
