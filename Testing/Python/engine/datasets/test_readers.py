@@ -63,6 +63,7 @@ def test_ctspine1k(tmp_path):
     cases = by_name(dataset)
     assert reference(cases["liver_12"]) == (SCHEMES["verse"], [0, 24, 25])
     assert cases["HN_P001_pre"].patient == "HN_P001"
+    assert cases["liver_12"].partial  # what lies beyond the vertebrae that were drawn, nobody knows
     (tmp_path / "rawdata" / "volumes").rename(tmp_path / "data")
     (tmp_path / "rawdata" / "labels").rename(tmp_path / "label")
     assert set(by_name(find_dataset(tmp_path))) == {"liver_12", "HN_P001_pre"}

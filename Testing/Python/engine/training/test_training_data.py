@@ -1,6 +1,7 @@
 """Finding, splitting and preparing training cases, and drawing patches from them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,14 @@ def test_a_corrected_mask_is_prepared_anew(tmp_path):
     assert prepare(case, PREPROCESSING, 2, tmp_path / "cache").labels.sum() < before
 
 
+def test_models_of_other_spacing_are_prepared_for_anew(tmp_path):
+    write_case(tmp_path / "a")
+    case = find_cases(tmp_path)[0]
+    fine = prepare(case, PREPROCESSING, 2, tmp_path / "cache")
+    coarse = prepare(case, replace(PREPROCESSING, spacing=2.0), 2, tmp_path / "cache")
+    assert [round(a / b) for a, b in zip(fine.hu.shape, coarse.hu.shape, strict=True)] == [1, 2, 2]
+
+
 def test_a_flipped_mask_is_refused(tmp_path):
     write_case(tmp_path / "a")
     mask = sitk.ReadImage(str(tmp_path / "a" / "mask.nii.gz"))
@@ -154,6 +163,14 @@ def test_a_batch_depends_on_its_number_alone():
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
     assert not np.array_equal(first[1], sampler.batch(4, 4)[1])
+
+
+def test_no_patch_shows_a_slice_that_nobody_checked():
+    checked = np.array([3, 4, 11])
+    case = replace(ramp_case(), slices=checked, spine_slices=checked[:2])
+    images, _ = PatchSampler([case], replace(PREPROCESSING, context=(0.0,)), 32, NONE, seed=2).batch(0, 60)
+    hu = np.unique(np.round(images * 1200 - 200))
+    assert hu.tolist() == [90, 120, 330]  # HU tell the slice
 
 
 def test_patches_larger_than_the_slice_are_filled_with_air():
