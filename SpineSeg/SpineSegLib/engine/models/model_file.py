@@ -102,15 +102,9 @@ class ModelInfo:
                 raise ValueError("metrics must be finite numbers by name")
 
 
-def save_model(model: keras.Model, info: ModelInfo, path: str | Path, overwrite: bool = False) -> None:
-    """Write weights and description into one file, completely or not at all.
-
-    `model` is what `build_unet(info.architecture)` gave, in any layout. A model file is never overwritten: `overwrite`
-    is for the checkpoint of a training in progress. Raises OutputError, and ValueError if `model` is another network.
-    """
-    save_weights(
-        {layer.name: [np.asarray(v) for v in _values(layer)] for layer in _layers(model)}, info, path, overwrite
-    )
+def save_model(model: keras.Model, info: ModelInfo, path: str | Path) -> None:
+    """As `save_weights`, from what `build_unet(info.architecture)` gave, in any layout."""
+    save_weights({layer.name: [np.asarray(v) for v in _values(layer)] for layer in _layers(model)}, info, path)
 
 
 def save_weights(
@@ -121,9 +115,12 @@ def save_weights(
     training: dict[str, Any] | None = None,
     peaks: dict[str, float] | None = None,
 ) -> None:
-    """As `save_model`, from arrays by layer name, in the order Keras keeps a layer's weights.
+    """Write weights and description into one file, completely or not at all.
 
-    `training`: how the weights came about, plain values for JSON, for `read_training`; `peaks`: see `read_peaks`.
+    `weights`: arrays by layer name, in the order Keras keeps a layer's weights. A model file is never overwritten:
+    `overwrite` is for the checkpoint of a training in progress. `training`: how the weights came about, plain values
+    for JSON, for `read_training`; `peaks`: see `read_peaks`. Raises OutputError, and ValueError if these are weights of
+    another network.
     """
     import h5py
 
