@@ -96,8 +96,8 @@ def evaluate(
     """Segment and compare every case with every model; yields the results of a case, one a model, as they come.
 
     `store`: folder in which results are kept, from which they are taken again where CT, mask, model and settings are
-    unchanged. What fails is a result with a `problem`, and is tried again next time. To be called from a
-    program that can be started again by multiprocessing, not from inside Slicer.
+    unchanged. What fails is a result with a `problem`, and is tried again next time. To be called from a program that
+    can be started again by multiprocessing, not from inside Slicer.
     Raises ComputeError where this machine can't compute at all, OutputError where the store can't be written.
     """
     settings = settings or EvaluationSettings()
@@ -132,9 +132,8 @@ _NO_REFERENCE = "There is no reference for this CT."
 
 def signature(cases: Sequence[NamedCase], models: Sequence[EvaluatedModel], settings: EvaluationSettings) -> str:
     """Hash of what is evaluated: two evaluations with the same one go on where the other stopped."""
-    files = [[str(path.resolve()) for path in (c.case.ct, *c.case.files)] for c in cases]
-    schemes = sorted({str(getattr(c.case, "scheme", None)) for c in cases})
-    about = [sorted(files), schemes, [m.digest for m in models], asdict(settings)]
+    described = sorted(repr(each.case) for each in cases)  # with its files and what its labels mean
+    about = [described, [m.digest for m in models], asdict(settings)]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
