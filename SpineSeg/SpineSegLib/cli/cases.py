@@ -165,7 +165,7 @@ def run_list(options: argparse.Namespace) -> int:
         for case in cases
     ]
     console.print_table("", ("Case", "Patient", "Side", "Checked slices", "Voxels", "Drawn by", ""), rows, right=(1, 3))
-    console.say(f"{_count(len(cases))} of {len(patients)} patients" + (", locked." if target.locked else "."))
+    console.say(f"{_count(len(cases))} of {_count(len(patients), 'patient')}" + (", locked." if target.locked else "."))
     return 0
 
 
@@ -261,5 +261,5 @@ def _changed(options: argparse.Namespace, target: TrainingSet) -> int:
     return 0
 
 
-def _count(cases: int) -> str:
-    return f"{cases} case{'s' * (cases != 1)}"
+def _count(number: int, what: str = "case") -> str:
+    return f"{number} {what}{'s' * (number != 1)}"

@@ -42,6 +42,8 @@ def test_the_life_of_a_training_set(place, capsys):
     first, second = write_case(place / "in", 1), write_case(place / "in", 2)
     assert main(["cases", "add", "x.cases.h5", *first, "--model", "threshold", "--json"]) == 0
     assert printed(capsys) == {"case": "case_0001", "side": "training", "replaced": False, "cases": 1}
+    assert main(["cases", "list", "x.cases.h5"]) == 0
+    assert "1 case of 1 patient." in capsys.readouterr().out
     assert main(["cases", "add", "x.cases.h5", *second, "--slices", "2-4,6", "--patient", "Meier"]) == 0
     assert "case_0002 added, for validation; x.cases.h5 holds 2 cases." in capsys.readouterr().out
     assert main(["cases", "list", "x.cases.h5", "--json"]) == 0
@@ -219,6 +221,12 @@ def test_one_patient_is_too_few_and_what_could_be_done_is_told(trainable):
     assert done.stderr == (
         "spineseg: There is no patient to validate on; submit a case of another one, or train without validation.\n"
     )
+
+
+def test_a_case_that_can_not_be_read_leaves_no_empty_training_set(place):
+    ct, _ = write_case(place / "in", 1)
+    assert main(["cases", "add", "x.cases.h5", ct, "missing.nii.gz", "--model", "threshold"]) == 3
+    assert not Path("x.cases.h5").exists()
 
 
 def test_a_segment_that_nobody_named_is_told(place, capsys):
