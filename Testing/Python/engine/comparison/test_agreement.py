@@ -55,7 +55,8 @@ def test_wilcoxon_by_counting():
     found = paired_difference([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [0.15, 0.26, 0.37, 0.48, 0.59, 0.7])
     assert found.wilcoxon_p == pytest.approx(2 / 64)
     assert found.mean == pytest.approx(0.075)
-    assert found.mean_ci[0] < 0.075 < found.mean_ci[1]
+    margin = 2.5706 * 0.018708 / 6**0.5  # 97.5 % of Student's t with 5 degrees of freedom, from a table
+    assert found.mean_ci == pytest.approx((0.075 - margin, 0.075 + margin), rel=1e-4)
 
 
 def test_pairs_with_nothing_are_left_out():

@@ -71,6 +71,15 @@ def test_models_on_the_same_cases(two_models):
     assert two_models.differences["two 2"]["hausdorff_mm"].count == 3
 
 
+def test_models_are_paired_by_case_and_not_by_place():
+    dice = {radius: pair(radius) for radius in (8.0, 9.0, 11.0)}
+    one = [CaseResult(f"case {n}", "one 1", dice[radius]) for n, radius in enumerate((8.0, 9.0, 11.0))]
+    two = [CaseResult(f"case {n}", "two 2", dice[radius]) for n, radius in ((2, 8.0), (0, 9.0), (1, 11.0))]
+    found = study([*one, *two]).differences["two 2"]["dice"]
+    first, second, third = (each.metrics["dice"] for each in dice.values())
+    assert found.median == pytest.approx(sorted([second - first, third - second, first - third])[1])
+
+
 def test_problems_are_told_once(two_models):
     assert dict(two_models.problems) == {
         "case <b>": "There is no reference for this CT.",
