@@ -84,7 +84,7 @@ class SubmitRun:
         }
         self._copying = write_volume_steps(self._folder, ct.array, ct.spacing, ct.origin, ct.direction)
         self._job = None
-        self.notes = notes_on_names(_names_of_marking(segmentation_node))
+        self.notes = notes_on_names(_names_of_others(segmentation_node))
         self.state = "running"
         self.message = ""
         self.result: dict = {}
@@ -150,11 +150,13 @@ def training_mask(
     return mask
 
 
-def _names_of_marking(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Iterator[str]:
-    """Names of the segments that mark something."""
+def _names_of_others(segmentation_node: slicer.vtkMRMLSegmentationNode) -> Iterator[str]:
+    """Names of the segments that mark something and mean no spine."""
     segmentation = segmentation_node.GetSegmentation()
     for segment_id in segmentation.GetSegmentIDs():
         segment = segmentation.GetSegment(segment_id)
+        if structure_of(segment.GetName()) is not None:
+            continue
         image = segment.GetRepresentation(BINARY)
         if image is not None and image.GetNumberOfPoints() and (voxels(image) == segment.GetLabelValue()).any():
             yield segment.GetName()

@@ -165,13 +165,19 @@ def test_bone_is_found_up_to_padding_and_not_in_it(order):
     assert found[bone].mean() > 0.98
 
 
-@pytest.mark.parametrize("degrees", [0.0, 10.0], ids=["aligned", "oblique"])
-def test_outside_a_region_padding_is_left_as_it_is(degrees):
-    array, _, _ = tilted(block())
+def turned(array: np.ndarray, degrees: float) -> sitk.Image:
+    """`image_of` an array, turned about the patient's x axis."""
     image = image_of(array)
     turn = sitk.Euler3DTransform()
     turn.SetRotation(np.radians(degrees), 0.0, 0.0)
     image.SetDirection(turn.GetMatrix())
+    return image
+
+
+@pytest.mark.parametrize("degrees", [0.0, 10.0], ids=["aligned", "oblique"])
+def test_outside_a_region_padding_is_left_as_it_is(degrees):
+    array, _, _ = tilted(block())
+    image = turned(array, degrees)
     segmentation = Segmentation(Volume(image, "test"), SoftThreshold(), region=(330.0, 350.0))
     for _ in segmentation:
         pass
@@ -192,10 +198,7 @@ def test_outside_a_region_padding_is_left_as_it_is(degrees):
 def test_voxels_beside_padding_and_at_the_ends_are_decided_from_pixels_beyond_them(degrees):
     """Pixels of 4 mm: half of those around such a voxel lie where nothing was scanned, and no voxel there is spine."""
     array, outside, truth = tilted(block())
-    image = image_of(array)
-    turn = sitk.Euler3DTransform()
-    turn.SetRotation(np.radians(degrees), 0.0, 0.0)
-    image.SetDirection(turn.GetMatrix())
+    image = turned(array, degrees)
     sure = SoftThreshold(Info(Preprocessing(4.0, (0.0,), (-200.0, 1000.0), threshold=0.9)))
     segmentation = Segmentation(Volume(image, "test"), sure)
     for _ in segmentation:
